@@ -1,0 +1,596 @@
+//! The task that owns one socket after the handshake: read, write, idle, close. It knows frames
+//! and the session's outbox, never what a handler does with a message.
+//!
+//! Reading and writing are independent: a slow handler never delays a send. Between messages the
+//! task holds no buffer: reads go to one of the worker thread's.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use kuiperbelt_websocket::{
+    CloseCode, CloseFrame, Decoder, Event, ProtocolError, encode_close, encode_pong,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::io::poll_read_buf;
+use tracing::{debug, info};
+
+use crate::message::{End, Received};
+use crate::seat::Seat;
+use crate::stream::Stream;
+
+/// How long the client has to take our close frame, to answer it, and to end its side of TCP.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How much of a client's next message is read while the handler has one.
+const HELD_BYTES: usize = 64 * 1024;
+
+/// Pongs that wait for a socket that takes nothing; of more pings only the latest are answered
+/// (RFC 6455 section 5.5.3).
+const MAX_PONGS: usize = 16;
+
+/// Frames in one system call.
+const MAX_SLICES: usize = 64;
+
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into());
+}
+
+/// A WebSocket from its 101 to the end of its socket.
+pub(crate) struct Connection {
+    /// Left when the session is over; the socket may be lingering still.
+    seat: Option<Seat>,
+    stream: Stream,
+    phase: Phase,
+    /// Why the session ends, once it is known here.
+    end: Option<End>,
+    decoder: Decoder,
+    /// Read and not yet decoded: what came before the 101, or behind a message that is held.
+    unread: BytesMut,
+    receiving: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// The client's next message, while the handler has one.
+    held: Option<Box<Received>>,
+    /// The client has said that it closes.
+    close_seen: bool,
+    /// Nothing more can come from the client.
+    input_ended: bool,
+    writing: VecDeque<Outgoing>,
+    /// How much of the first frame of `writing` is written.
+    offset: usize,
+    /// Since when the socket has taken no byte of what is to be written.
+    blocked_since: Option<Instant>,
+    last_active: Instant,
+    /// When the phase is given up, after `Flushing`.
+    deadline: Instant,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+/// In the order in which a connection goes through them; some are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Open,
+    /// The end is decided: what is queued is written, what the client says is not listened to.
+    Flushing,
+    /// The last frame is being written. Whether the client's close frame is awaited then.
+    Parting {
+        awaits_close: bool,
+    },
+    /// The client has our close frame and is to answer it.
+    Awaiting,
+    /// Our side of the socket is shut down. What the client sends is read and discarded, because
+    /// closing on unread bytes would reset what is still on its way to it.
+    Lingering,
+    Done,
+}
+
+enum Outgoing {
+    Message(Bytes),
+    Pong(Bytes),
+    Close(Bytes),
+}
+
+impl Outgoing {
+    const fn bytes(&self) -> &Bytes {
+        let (Self::Message(bytes) | Self::Pong(bytes) | Self::Close(bytes)) = self;
+        bytes
+    }
+}
+
+impl Connection {
+    /// A connection that starts with what the client sent early.
+    pub(crate) fn new(seat: Seat, stream: Stream, early: Bytes) -> Self {
+        let now = Instant::now();
+        Self {
+            decoder: Decoder::new(seat.options.max_message),
+            seat: Some(seat),
+            stream,
+            phase: Phase::Open,
+            end: None,
+            unread: BytesMut::from(early),
+            receiving: None,
+            held: None,
+            close_seen: false,
+            input_ended: false,
+            writing: VecDeque::new(),
+            offset: 0,
+            blocked_since: None,
+            last_active: now,
+            deadline: now,
+            alarm: None,
+        }
+    }
+
+    /// The session ends before it has begun.
+    pub(crate) fn refused(mut self, end: End) -> Self {
+        self.part_by_server(end);
+        self
+    }
+}
+
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        loop {
+            let phase = this.phase;
+            this.collect(context);
+            this.poll_receiving(context);
+            this.poll_read(context);
+            this.poll_write(context);
+            this.poll_alarm(context);
+            this.leave_if_over();
+            if this.phase == Phase::Done && this.seat.is_none() {
+                return Poll::Ready(());
+            }
+            if this.phase == phase {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+// --- in ---
+
+impl Connection {
+    fn poll_read(&mut self, context: &mut Context<'_>) {
+        loop {
+            match self.phase {
+                Phase::Parting { .. } | Phase::Done => return,
+                _ if self.input_ended => return,
+                Phase::Open if self.is_full() => {
+                    if self.stream.poll_hangup(context).is_ready() {
+                        self.detach();
+                    }
+                    return;
+                }
+                _ => {}
+            }
+            if !self.unread.is_empty() && self.phase != Phase::Lingering {
+                let mut unread = std::mem::take(&mut self.unread);
+                let mut input = &mut unread[..];
+                self.decode(&mut input, context);
+                let rest = input.len();
+                let _ = unread.split_to(unread.len() - rest);
+                self.unread = unread;
+                continue;
+            }
+            match self.poll_fill(context) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(0)) => {
+                    self.input_ended = true;
+                    self.lost();
+                }
+                Poll::Ready(Ok(_)) => self.last_active = Instant::now(),
+                Poll::Ready(Err(error)) => {
+                    debug!(error = %error, "read failed");
+                    self.input_ended = true;
+                    self.phase = self.phase.max(Phase::Flushing);
+                    self.over(End::abnormal(""));
+                }
+            }
+        }
+    }
+
+    /// Reads once, to where the bytes belong, and decodes them. Returns how many they were.
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.phase != Phase::Lingering
+            && let Some(mut place) = self.decoder.lend()
+        {
+            let size = match poll_read_buf(Pin::new(&mut self.stream), context, &mut place) {
+                Poll::Ready(Ok(size)) if size > 0 => size,
+                other => return other,
+            };
+            match self.decoder.lent() {
+                Ok(Some(event)) => self.on_event(event, context),
+                Ok(None) => {}
+                Err(error) => self.fail(error),
+            }
+            return Poll::Ready(Ok(size));
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+            let size = buffer.filled().len();
+            if self.phase != Phase::Lingering {
+                let mut input = buffer.filled_mut();
+                self.decode(&mut input, context);
+                self.unread.extend_from_slice(input);
+            }
+            Poll::Ready(Ok(size))
+        })
+    }
+
+    /// Decodes until the input is used up, or may not be listened to for now.
+    fn decode(&mut self, input: &mut &mut [u8], context: &mut Context<'_>) {
+        loop {
+            match self.decoder.decode(input) {
+                Ok(Some(event)) => self.on_event(event, context),
+                Ok(None) => return,
+                Err(error) => self.fail(error),
+            }
+            match self.phase {
+                Phase::Open if self.is_full() => return,
+                Phase::Open | Phase::Flushing | Phase::Awaiting => {}
+                Phase::Parting { .. } | Phase::Lingering | Phase::Done => {
+                    *input = &mut [];
+                    return;
+                }
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: Event, context: &mut Context<'_>) {
+        match event {
+            Event::Message(kind, payload) => {
+                if self.phase == Phase::Open {
+                    let message = Received { kind, payload };
+                    if self.receiving.is_some() {
+                        self.held = Some(Box::new(message));
+                    } else {
+                        self.receive(message);
+                        self.poll_receiving(context);
+                    }
+                }
+            }
+            Event::Ping(payload) => self.pong(&payload),
+            Event::Pong(_) => {}
+            Event::Close(frame) => {
+                self.close_seen = true;
+                match self.phase {
+                    Phase::Open => {
+                        info!("connection is closed");
+                        let code = frame.as_ref().map(CloseFrame::code);
+                        let echo = code.and_then(|code| CloseFrame::new(code, "").ok());
+                        let end =
+                            frame.map_or_else(|| End::new(CloseCode::NO_STATUS, ""), End::from);
+                        self.part(end, Some(encode_close(echo.as_ref())), false);
+                    }
+                    Phase::Awaiting => self.linger(),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Hands a message to the handler. None is handed over once the end is decided.
+    fn receive(&mut self, message: Received) {
+        let Some(seat) = &self.seat else { return };
+        if !seat.session.is_ending_quietly() {
+            self.receiving = Some(Arc::clone(&seat.handler).receive(seat.session.clone(), message));
+        }
+    }
+
+    fn poll_receiving(&mut self, context: &mut Context<'_>) {
+        while let Some(receiving) = &mut self.receiving {
+            if receiving.as_mut().poll(context).is_pending() {
+                return;
+            }
+            self.receiving = None;
+            if let Some(held) = self.held.take() {
+                self.receive(*held);
+            }
+        }
+    }
+
+    /// Whether as much is read ahead of the handler as may be.
+    fn is_full(&self) -> bool {
+        self.receiving.is_some() && (self.held.is_some() || self.decoder.held() >= HELD_BYTES)
+    }
+}
+
+// --- out ---
+
+impl Connection {
+    /// Takes what was queued for the client, and learns of an end decided elsewhere.
+    fn collect(&mut self, context: &Context<'_>) {
+        let Some(seat) = &self.seat else { return };
+        if self.phase > Phase::Open {
+            return;
+        }
+        let is_blocked = self.blocked_since.is_some();
+        let writing = &mut self.writing;
+        let end = seat.session.take(context, is_blocked, |frame| {
+            writing.push_back(Outgoing::Message(frame));
+        });
+        if end.is_some() {
+            self.end = end;
+            self.phase = Phase::Flushing;
+        }
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>) {
+        loop {
+            if self.writing.is_empty() {
+                if self.writing.capacity() > MAX_SLICES {
+                    self.writing = VecDeque::new();
+                }
+                match self.phase {
+                    Phase::Flushing => self.flushed(),
+                    Phase::Parting { awaits_close: true } => {
+                        self.phase = Phase::Awaiting;
+                        self.deadline = Instant::now() + FAREWELL;
+                    }
+                    Phase::Parting {
+                        awaits_close: false,
+                    } => self.linger(),
+                    _ => {}
+                }
+                if self.writing.is_empty() {
+                    return;
+                }
+            }
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let mut count = 0;
+            for (slice, frame) in slices.iter_mut().zip(&self.writing) {
+                let skipped = if count == 0 { self.offset } else { 0 };
+                *slice = IoSlice::new(&frame.bytes()[skipped..]);
+                count += 1;
+            }
+            let written = Pin::new(&mut self.stream).poll_write_vectored(context, &slices[..count]);
+            match written {
+                Poll::Ready(Ok(size)) if size > 0 => self.wrote(size),
+                Poll::Pending => {
+                    self.blocked_since.get_or_insert_with(Instant::now);
+                    return;
+                }
+                Poll::Ready(failed) => {
+                    debug!(error = ?failed.err(), "write failed");
+                    self.write_failed();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Accounts for bytes that the socket has taken.
+    fn wrote(&mut self, mut size: usize) {
+        self.blocked_since = None;
+        let (mut messages, mut bytes) = (0, 0);
+        while let Some(frame) = self.writing.front() {
+            let length = frame.bytes().len();
+            let rest = length - self.offset;
+            if rest > size {
+                self.offset += size;
+                break;
+            }
+            size -= rest;
+            self.offset = 0;
+            if let Some(Outgoing::Message(_)) = self.writing.pop_front() {
+                messages += 1;
+                bytes += length;
+            }
+        }
+        if messages > 0 {
+            self.last_active = Instant::now();
+            let next = self.writing.iter().find_map(|frame| match frame {
+                Outgoing::Message(bytes) => Some(bytes.len()),
+                _ => None,
+            });
+            if let Some(seat) = &self.seat {
+                seat.session.written(messages, bytes, next);
+            }
+        }
+    }
+
+    /// Answers a ping ahead of the messages that wait.
+    fn pong(&mut self, payload: &[u8]) {
+        if !matches!(self.phase, Phase::Open | Phase::Flushing) {
+            return;
+        }
+        let first = usize::from(self.offset > 0);
+        let pongs = self.writing.iter().skip(first);
+        let waiting = pongs
+            .take_while(|frame| matches!(frame, Outgoing::Pong(_)))
+            .count();
+        if waiting == MAX_PONGS {
+            self.writing.remove(first + waiting - 1);
+        }
+        let at = (first + waiting.min(MAX_PONGS - 1)).min(self.writing.len());
+        self.writing
+            .insert(at, Outgoing::Pong(encode_pong(payload)));
+    }
+}
+
+// --- end ---
+
+impl Connection {
+    /// Everything queued before a decided end is written.
+    fn flushed(&mut self) {
+        let end = self.end.clone().unwrap_or_else(|| End::abnormal(""));
+        self.part_by_server(end);
+    }
+
+    /// Ends the session from this side, announced by a close frame if the door does that.
+    fn part_by_server(&mut self, end: End) {
+        let announced = self
+            .seat
+            .as_ref()
+            .is_some_and(|seat| seat.options.close_frame);
+        let frame = announced.then(|| encode_close(end.frame().as_ref()));
+        let awaits_close = announced && !self.close_seen && !self.input_ended;
+        self.part(end, frame, awaits_close);
+    }
+
+    /// The client broke the protocol, and is always told.
+    fn fail(&mut self, error: ProtocolError) {
+        if self.phase >= Phase::Awaiting {
+            self.linger();
+            return;
+        }
+        info!(error = %error, "connection is closed");
+        let end = End {
+            reason: error.to_string().into(),
+            ..End::new(error.code(), "")
+        };
+        let frame = encode_close(end.frame().as_ref());
+        // What follows cannot be understood, a close frame neither.
+        self.part(end, Some(frame), false);
+    }
+
+    /// Ends the session: what is queued is dropped, `frame` is the last.
+    fn part(&mut self, end: End, frame: Option<Bytes>, awaits_close: bool) {
+        self.end.get_or_insert(end);
+        self.detach();
+        self.writing.truncate(usize::from(self.offset > 0));
+        self.writing.extend(frame.map(Outgoing::Close));
+        self.phase = Phase::Parting { awaits_close };
+        self.deadline = Instant::now() + FAREWELL;
+    }
+
+    /// The client ended its side, and said so by a close frame before, or did not.
+    fn lost(&mut self) {
+        match self.phase {
+            // It may read on to the last word.
+            Phase::Flushing => {}
+            Phase::Open => {
+                info!("connection is closed");
+                self.over(End::abnormal(""));
+            }
+            _ => self.over(End::abnormal("")),
+        }
+    }
+
+    /// The socket takes nothing any more; what the client sent before is still read.
+    fn write_failed(&mut self) {
+        if let Some(seat) = &self.seat {
+            seat.hub.metrics().message_errors.increment();
+        }
+        self.detach();
+        self.writing = VecDeque::new();
+        self.offset = 0;
+        self.blocked_since = None;
+        if self.phase > Phase::Open || self.input_ended {
+            self.over(End::abnormal(""));
+        }
+    }
+
+    /// Nothing more can be written or read.
+    fn over(&mut self, end: End) {
+        self.end.get_or_insert(end);
+        self.detach();
+        self.writing = VecDeque::new();
+        self.phase = Phase::Done;
+    }
+
+    /// Says by TCP that nothing more comes, and waits for the client to say so.
+    fn linger(&mut self) {
+        self.phase = if self.input_ended {
+            Phase::Done
+        } else {
+            Phase::Lingering
+        };
+        self.deadline = Instant::now() + FAREWELL;
+        self.writing = VecDeque::new();
+        if self.stream.shutdown_write().is_err() {
+            self.phase = Phase::Done;
+        }
+    }
+
+    fn detach(&self) {
+        if let Some(seat) = &self.seat {
+            seat.detach();
+        }
+    }
+
+    /// The session is over when its last frame is written and the handler has nothing in hand.
+    fn leave_if_over(&mut self) {
+        if self.phase < Phase::Lingering || self.receiving.is_some() {
+            return;
+        }
+        if let Some(seat) = self.seat.take() {
+            seat.leave(self.end.take().unwrap_or_else(|| End::abnormal("")));
+        }
+    }
+
+    /// Arms the one timer for whatever is due first, and acts on what is due now.
+    fn poll_alarm(&mut self, context: &mut Context<'_>) {
+        while let Some(due) = self.due() {
+            if due <= Instant::now() {
+                self.expire(due);
+                continue;
+            }
+            let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
+            if alarm.deadline() > due {
+                alarm.as_mut().reset(due);
+            }
+            // An alarm that goes off early, because of activity since, is wound up again.
+            while alarm.as_mut().poll(context).is_ready() {
+                alarm.as_mut().reset(due);
+            }
+            return;
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Open | Phase::Flushing => {
+                let options = &self.seat.as_ref()?.options;
+                let write = self.blocked_since.zip(options.write_timeout);
+                let write = write.map(|(since, timeout)| since + timeout);
+                let is_idle = self.phase == Phase::Open && self.receiving.is_none();
+                let idle = options.idle_timeout.filter(|_| is_idle);
+                let idle = idle.map(|timeout| self.last_active + timeout);
+                [write, idle].into_iter().flatten().min()
+            }
+            Phase::Parting { .. } | Phase::Awaiting | Phase::Lingering => Some(self.deadline),
+            Phase::Done => None,
+        }
+    }
+
+    fn expire(&mut self, due: Instant) {
+        match self.phase {
+            Phase::Open | Phase::Flushing => {
+                let Some(seat) = &self.seat else { return };
+                let timeout = seat.options.write_timeout.unwrap_or_default();
+                if self
+                    .blocked_since
+                    .is_some_and(|since| since + timeout <= due)
+                {
+                    seat.hub.metrics().message_errors.increment();
+                    info!("connection is closed");
+                    self.over(End::abnormal("write timeout"));
+                } else {
+                    self.part_by_server(End::new(CloseCode::GOING_AWAY, "idle timeout"));
+                }
+            }
+            Phase::Awaiting => self.linger(),
+            Phase::Parting { .. } | Phase::Lingering | Phase::Done => {
+                self.over(End::abnormal(""));
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Doors: what stands behind which path of a listener.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::Request;
+use hyper::body::Incoming;
+
+use crate::answer::{self, Answer};
+use crate::handshake::SocketDoor;
+
+/// An HTTP service behind a door.
+pub type Service =
+    Arc<dyn Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
+
+/// What a door leads to.
+#[derive(Clone)]
+pub enum Lead {
+    /// WebSockets.
+    Socket(Arc<SocketDoor>),
+    /// Plain HTTP.
+    Http(Service),
+}
+
+/// The doors of one listener.
+///
+/// A path is taken exactly, case-sensitive and percent-decoded; one that ends in `/` takes
+/// everything below it, the longest such path first. A request path with `//`, `.` or `..` in it
+/// is sent to its clean form by 301, and so is the path of a subtree without its slash.
+#[derive(Clone)]
+pub struct Doors {
+    doors: Vec<(String, Lead)>,
+    otherwise: Service,
+}
+
+/// Two doors cannot have one path.
+#[derive(Debug, thiserror::Error)]
+#[error("two doors have the path {0}")]
+pub struct SamePath(String);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    Door(usize),
+    Moved(String),
+    Nothing,
+}
+
+impl Doors {
+    /// No doors: every request goes to `otherwise`.
+    pub fn new(otherwise: Service) -> Self {
+        Self {
+            doors: Vec::new(),
+            otherwise,
+        }
+    }
+
+    /// No doors: every request is answered 404.
+    pub fn closed() -> Self {
+        Self::new(Arc::new(|_| {
+            Box::pin(std::future::ready(answer::not_found()))
+        }))
+    }
+
+    /// Adds a door. A path that does not begin with `/` is never taken.
+    pub fn add(&mut self, path: &str, lead: Lead) -> Result<(), SamePath> {
+        if self.doors.iter().any(|(other, _)| other == path) {
+            return Err(SamePath(path.to_owned()));
+        }
+        self.doors.push((path.to_owned(), lead));
+        Ok(())
+    }
+
+    pub(crate) async fn open(&self, request: Request<Incoming>) -> Answer {
+        match self.find(request.uri().path(), request.uri().query()) {
+            Found::Door(index) => match &self.doors[index].1 {
+                Lead::Socket(door) => door.open(request).await,
+                Lead::Http(service) => service(request).await,
+            },
+            Found::Moved(location) => answer::moved(&location),
+            Found::Nothing => (self.otherwise)(request).await,
+        }
+    }
+
+    fn find(&self, raw: &str, query: Option<&str>) -> Found {
+        let path = decode(raw);
+        let moved = |path: &str| {
+            let mut location = encode(path);
+            if let Some(query) = query {
+                location.push('?');
+                location.push_str(query);
+            }
+            Found::Moved(location)
+        };
+        if let Some(clean) = clean(&path) {
+            return moved(&clean);
+        }
+        let is = |door: &str, path: &[u8]| door.starts_with('/') && door.as_bytes() == path;
+        if let Some(index) = self.doors.iter().position(|(door, _)| is(door, &path)) {
+            return Found::Door(index);
+        }
+        let mut slashed = path.to_vec();
+        slashed.push(b'/');
+        if self.doors.iter().any(|(door, _)| is(door, &slashed)) {
+            return moved(&String::from_utf8_lossy(&slashed));
+        }
+        let subtrees = self.doors.iter().enumerate().filter(|(_, (door, _))| {
+            door.starts_with('/') && door.ends_with('/') && path.starts_with(door.as_bytes())
+        });
+        match subtrees.max_by_key(|(_, (door, _))| door.len()) {
+            Some((index, _)) => Found::Door(index),
+            None => Found::Nothing,
+        }
+    }
+}
+
+impl fmt::Debug for Doors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.doors.iter().map(|(path, _)| path))
+            .finish()
+    }
+}
+
+fn decode(raw: &str) -> Cow<'_, [u8]> {
+    if !raw.contains('%') {
+        return Cow::Borrowed(raw.as_bytes());
+    }
+    let hex = |byte: Option<&u8>| byte.and_then(|&byte| char::from(byte).to_digit(16));
+    let mut bytes = raw.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    while let [first, rest @ ..] = bytes {
+        match (first, hex(rest.first()), hex(rest.get(1))) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((high * 16 + low) as u8);
+                bytes = &rest[2..];
+            }
+            _ => {
+                decoded.push(*first);
+                bytes = rest;
+            }
+        }
+    }
+    Cow::Owned(decoded)
+}
+
+/// Percent-encodes what may not stand in a path (RFC 3986 section 3.3).
+fn encode(path: &str) -> String {
+    let mut encoded = String::with_capacity(path.len());
+    for &byte in path.as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte) {
+            encoded.push(byte.into());
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+/// The path without empty, `.` and `..` segments, if it has any.
+fn clean(path: &[u8]) -> Option<String> {
+    let mut segments = Vec::new();
+    let mut is_clean = true;
+    let mut pieces = path
+        .strip_prefix(b"/")?
+        .split(|&byte| byte == b'/')
+        .peekable();
+    let mut ends_in_slash = true;
+    while let Some(piece) = pieces.next() {
+        let is_last = pieces.peek().is_none();
+        match piece {
+            b"" if is_last => ends_in_slash = true,
+            b"" | b"." => {
+                is_clean = false;
+                ends_in_slash = !is_last || piece.is_empty();
+            }
+            b".." => {
+                is_clean = false;
+                segments.pop();
+                ends_in_slash = !is_last;
+            }
+            piece => {
+                segments.push(piece);
+                ends_in_slash = !is_last;
+            }
+        }
+    }
+    if is_clean {
+        return None;
+    }
+    let mut cleaned = Vec::new();
+    for segment in &segments {
+        cleaned.push(b'/');
+        cleaned.extend_from_slice(segment);
+    }
+    if ends_in_slash || segments.is_empty() {
+        cleaned.push(b'/');
+    }
+    Some(String::from_utf8_lossy(&cleaned).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn doors(paths: &[&str]) -> Doors {
+        let mut doors = Doors::closed();
+        for path in paths {
+            let service: Service = Arc::new(|_| Box::pin(std::future::ready(answer::not_found())));
+            doors.add(path, Lead::Http(service)).unwrap();
+        }
+        doors
+    }
+
+    #[test]
+    fn exact_paths_before_the_longest_subtree() {
+        let doors = doors(&["/", "/a/", "/a/b/", "/a/b/c"]);
+        for (path, door) in [
+            ("/x", 0),
+            ("/a/x", 1),
+            ("/a/b/", 2),
+            ("/a/b/x/y", 2),
+            ("/a/b/c", 3),
+        ] {
+            assert_eq!(doors.find(path, None), Found::Door(door), "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_are_compared_decoded_and_with_their_case() {
+        let doors = doors(&["/send", "close"]);
+        assert_eq!(doors.find("/s%65nd", None), Found::Door(0));
+        assert_eq!(doors.find("/Send", None), Found::Nothing);
+        assert_eq!(doors.find("close", None), Found::Nothing);
+        assert_eq!(doors.find("/send/x", None), Found::Nothing);
+    }
+
+    #[test]
+    fn unclean_paths_and_subtrees_without_slash_are_moved_with_their_query() {
+        let doors = doors(&["/socket.io/", "/send"]);
+        for (path, location) in [
+            ("/socket.io", "/socket.io/?a=b"),
+            ("//send", "/send?a=b"),
+            ("/x/../send", "/send?a=b"),
+            ("/x/./send/", "/x/send/?a=b"),
+            ("/..", "/?a=b"),
+            ("/x//", "/x/?a=b"),
+            ("/%2e%2e/s%20d//", "/s%20d/?a=b"),
+        ] {
+            let found = doors.find(path, Some("a=b"));
+            assert_eq!(found, Found::Moved(location.to_owned()), "{path}");
+        }
+    }
+
+    #[test]
+    fn one_path_one_door() {
+        let service: Service = Arc::new(|_| Box::pin(std::future::ready(answer::not_found())));
+        assert!(doors(&["/a"]).add("/a", Lead::Http(service)).is_err());
+    }
+}

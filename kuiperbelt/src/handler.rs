@@ -1,0 +1,94 @@
+//! Seam: what a path does with its clients.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use http::request::Parts;
+
+use crate::answer::Answer;
+use crate::message::{End, Message, Received};
+use crate::session::Session;
+
+/// What a path does with the clients that open a WebSocket on it.
+///
+/// Contract, per session:
+///
+/// * [`connect`](Self::connect) → [`establish`](Self::establish) → [`receive`](Self::receive)… →
+///   [`close`](Self::close), never two at a time; sessions run in parallel with each other.
+/// * Each `Ok` of `connect` is followed by exactly one `close`, whatever happens in between,
+///   unless the session ended by an [`End`] marked quiet.
+/// * No future is cancelled: a client that vanishes is reported by `close` when the call in flight
+///   has returned. Only the end of the process cuts a call short.
+/// * While `receive` runs, sends to the session go on and pings are answered.
+/// * The handler logs its own failures; the library logs what happens on the socket.
+pub trait Handler: Send + Sync + 'static {
+    /// Judges a client whose handshake and Origin are in order. `request` is the client's, whole.
+    fn connect(&self, request: Parts) -> impl Future<Output = Result<Admission, Refusal>> + Send;
+
+    /// Called when the client has its 101 and the session can be found by its key. `false` ends
+    /// the session with close code 1011 and drops what was sent to it meanwhile.
+    fn establish(&self, _session: &Session) -> impl Future<Output = bool> + Send {
+        std::future::ready(true)
+    }
+
+    /// A message of the client. The next one is not delivered before this returns, and a client
+    /// that outruns it is held back by TCP.
+    fn receive(&self, _session: &Session, _message: Received) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
+    /// The session is over and its key means nothing any more.
+    fn close(&self, _session: &Session, _end: End) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+}
+
+/// A client is let in.
+#[derive(Debug)]
+pub struct Admission {
+    /// The key under which the session can be found: any bytes, not empty.
+    pub key: Vec<u8>,
+    /// Sent ahead of everything else.
+    pub first: Option<Message>,
+    /// The subprotocol of the 101; must be one that the client offered.
+    pub subprotocol: Option<HeaderValue>,
+}
+
+/// A client is not let in.
+#[derive(Debug)]
+pub struct Refusal {
+    /// What the client gets instead of a 101.
+    pub answer: Answer,
+    /// Whether it counts as a connect error: a plain "forbidden" does not.
+    pub is_error: bool,
+}
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// [`Handler`] with its futures boxed, so that doors of different handlers fit in one list.
+pub(crate) trait DynHandler: Send + Sync {
+    fn connect(self: Arc<Self>, request: Parts) -> BoxFuture<Result<Admission, Refusal>>;
+    fn establish(self: Arc<Self>, session: Session) -> BoxFuture<bool>;
+    fn receive(self: Arc<Self>, session: Session, message: Received) -> BoxFuture<()>;
+    fn close(self: Arc<Self>, session: Session, end: End) -> BoxFuture<()>;
+}
+
+impl<H: Handler> DynHandler for H {
+    fn connect(self: Arc<Self>, request: Parts) -> BoxFuture<Result<Admission, Refusal>> {
+        Box::pin(async move { Handler::connect(&*self, request).await })
+    }
+
+    fn establish(self: Arc<Self>, session: Session) -> BoxFuture<bool> {
+        Box::pin(async move { Handler::establish(&*self, &session).await })
+    }
+
+    fn receive(self: Arc<Self>, session: Session, message: Received) -> BoxFuture<()> {
+        Box::pin(async move { Handler::receive(&*self, &session, message).await })
+    }
+
+    fn close(self: Arc<Self>, session: Session, end: End) -> BoxFuture<()> {
+        Box::pin(async move { Handler::close(&*self, &session, end).await })
+    }
+}

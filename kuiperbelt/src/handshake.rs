@@ -1,0 +1,232 @@
+//! From an HTTP request to a session: handshake and Origin, the handler's judgement, the key in
+//! the hub, the 101, establish. What follows is `connection.rs`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use kuiperbelt_websocket::{CloseCode, handshake};
+use tracing::error;
+
+use crate::answer::{self, Answer};
+use crate::connection::Connection;
+use crate::half_close::HalfClose;
+use crate::handler::{Admission, DynHandler, Handler};
+use crate::hub::Hub;
+use crate::message::End;
+use crate::metrics::Raised;
+use crate::seat::Seat;
+use crate::session::{Capacity, Limits, Session};
+use crate::stream::Stream;
+
+/// What a WebSocket door does with its connections, beyond what its [`Handler`] decides.
+pub struct Options {
+    /// The largest message taken from a client, in bytes; a larger one ends in close code 1009.
+    pub max_message: usize,
+    /// How much may wait for one client.
+    pub capacity: Capacity,
+    /// How many bytes may wait while the handler establishes the session.
+    pub before_established: usize,
+    /// A session without traffic for so long ends.
+    pub idle_timeout: Option<Duration>,
+    /// A socket that takes no byte for so long ends its session.
+    pub write_timeout: Option<Duration>,
+    /// Whether the server announces its own ends by a close frame. Without, the client sees the
+    /// TCP connection end; closes for protocol errors and echoes are sent all the same.
+    pub close_frame: bool,
+    /// Whether a key that is given again ends the session that had it.
+    pub replace_duplicates: bool,
+    /// Whether the Origin of a request is welcome.
+    pub origin: Box<dyn Fn(&HeaderMap) -> bool + Send + Sync>,
+}
+
+impl Default for Options {
+    /// 16 MiB a message; 1024 messages and 1 MiB in the outbox; writes blocked for 30 s end the
+    /// session; no idle time-out; every Origin.
+    fn default() -> Self {
+        Self {
+            max_message: 16 << 20,
+            capacity: Capacity::Bounded {
+                messages: 1024,
+                bytes: 1 << 20,
+            },
+            before_established: 1 << 20,
+            idle_timeout: None,
+            write_timeout: Some(Duration::from_secs(30)),
+            close_frame: true,
+            replace_duplicates: false,
+            origin: Box::new(|_| true),
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("max_message", &self.max_message)
+            .field("capacity", &self.capacity)
+            .field("before_established", &self.before_established)
+            .field("idle_timeout", &self.idle_timeout)
+            .field("write_timeout", &self.write_timeout)
+            .field("close_frame", &self.close_frame)
+            .field("replace_duplicates", &self.replace_duplicates)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A door for WebSockets: a handler, its options, and the hub where its sessions are.
+pub struct SocketDoor {
+    hub: Arc<Hub>,
+    handler: Arc<dyn DynHandler>,
+    options: Arc<Options>,
+}
+
+impl SocketDoor {
+    /// A door behind which `handler` decides.
+    pub fn new(hub: &Arc<Hub>, handler: impl Handler, options: Options) -> Self {
+        Self {
+            hub: Arc::clone(hub),
+            handler: Arc::new(handler),
+            options: Arc::new(options),
+        }
+    }
+
+    /// Answers a request on this door.
+    pub(crate) async fn open(&self, mut request: Request<Incoming>) -> Answer {
+        let metrics = self.hub.metrics();
+        metrics.total_connections.increment();
+        let counted = Raised::new(metrics, |metrics| &metrics.connections);
+        let accept = match self.check(&request) {
+            Ok(accept) => accept,
+            Err(rejection) => {
+                metrics.connect_errors.increment();
+                error!(error = %rejection, "cannot upgrade");
+                let mut answer = answer::status(rejection.status());
+                let version = HeaderValue::from_static("13");
+                answer.headers_mut().insert(SEC_WEBSOCKET_VERSION, version);
+                return answer;
+            }
+        };
+        let upgrade = hyper::upgrade::on(&mut request);
+        let arrival = Arrival {
+            hub: Arc::clone(&self.hub),
+            handler: Arc::clone(&self.handler),
+            options: Arc::clone(&self.options),
+            accept,
+            upgrade,
+            counted,
+        };
+        // A task of its own, so that a client that leaves does not leave a backend behind that
+        // has admitted it and is never told of its end.
+        let admitted = tokio::spawn(arrival.admit(request.into_parts().0));
+        admitted
+            .await
+            .unwrap_or_else(|_| answer::status(StatusCode::INTERNAL_SERVER_ERROR))
+    }
+
+    fn check(&self, request: &Request<Incoming>) -> Result<HeaderValue, handshake::Rejection> {
+        let accept = handshake::check(request.method(), request.headers(), &*self.options.origin)?;
+        // HTTP/1.0 has no upgrade.
+        if request.version() < http::Version::HTTP_11 {
+            return Err(handshake::Rejection::Upgrade);
+        }
+        Ok(accept)
+    }
+}
+
+impl fmt::Debug for SocketDoor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketDoor")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A client whose handshake is in order.
+struct Arrival {
+    hub: Arc<Hub>,
+    handler: Arc<dyn DynHandler>,
+    options: Arc<Options>,
+    accept: HeaderValue,
+    upgrade: OnUpgrade,
+    counted: Raised,
+}
+
+impl Arrival {
+    async fn admit(self, request: http::request::Parts) -> Answer {
+        let admission = match Arc::clone(&self.handler).connect(request).await {
+            Ok(admission) => admission,
+            Err(refusal) => {
+                if refusal.is_error {
+                    self.hub.metrics().connect_errors.increment();
+                }
+                return refusal.answer;
+            }
+        };
+        let Admission {
+            key,
+            first,
+            subprotocol,
+        } = admission;
+        let limits = Limits {
+            capacity: self.options.capacity,
+            before_established: self.options.before_established,
+        };
+        let session = Session::new(&key, first.as_ref(), limits);
+        if first.is_some() {
+            self.hub.metrics().total_messages.increment();
+        }
+        let seat = Seat::take(self.hub, self.handler, self.options, session, self.counted);
+        tokio::spawn(enter(seat, self.upgrade));
+        switching_protocols(self.accept, subprotocol)
+    }
+}
+
+/// Waits for the 101 to be written, establishes the session and hands over to its connection.
+async fn enter(seat: Seat, upgrade: OnUpgrade) {
+    let (stream, early) = match upgrade.await.map(into_stream) {
+        Ok(Ok(parts)) => parts,
+        Ok(Err(_)) | Err(_) => {
+            seat.hub.metrics().connect_errors.increment();
+            error!(error = "the client left before its 101", "cannot upgrade");
+            return seat.leave(End::abnormal("upgrade failed"));
+        }
+    };
+    let is_established = seat.handler.clone().establish(seat.session.clone()).await;
+    let connection = if is_established {
+        seat.session.establish();
+        Connection::new(seat, stream, early)
+    } else {
+        seat.hub.metrics().connect_errors.increment();
+        let end = End::new(CloseCode::INTERNAL_ERROR, "establish failed");
+        Connection::new(seat, stream, early).refused(end)
+    };
+    // A fresh task, as small as the connection itself.
+    tokio::spawn(connection);
+}
+
+/// Takes the socket back from hyper, with what the client sent ahead of its 101.
+fn into_stream(upgraded: Upgraded) -> Result<(Stream, bytes::Bytes), Upgraded> {
+    let parts = upgraded.downcast::<TokioIo<HalfClose>>()?;
+    Ok((parts.io.into_inner().into_inner(), parts.read_buf))
+}
+
+fn switching_protocols(accept: HeaderValue, subprotocol: Option<HeaderValue>) -> Answer {
+    let mut answer = Answer::default();
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = answer.headers_mut();
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    if let Some(subprotocol) = subprotocol {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
+    }
+    answer
+}

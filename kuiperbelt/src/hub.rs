@@ -1,0 +1,194 @@
+//! This node's sessions, by key. A key means the newest connection that was given it; older ones
+//! live on, unreachable, until they end.
+
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::message::End;
+use crate::metrics::{Metrics, Raised};
+use crate::session::Session;
+
+/// Shards of the table: enough that threads seldom wait for each other.
+const SHARDS: usize = 64;
+
+/// Who is connected here.
+pub struct Hub {
+    metrics: Arc<Metrics>,
+    hasher: RandomState,
+    shards: Vec<RwLock<HashSet<ByKey>>>,
+    /// Sessions whose key has come to mean a newer one.
+    unreachable: Mutex<Vec<Session>>,
+    /// Sessions that are not over, and closes that have not been told.
+    unfinished: TaskTracker,
+    /// Once set, a session that is admitted ends at once.
+    stopping: RwLock<Option<End>>,
+}
+
+impl Hub {
+    /// A hub without sessions.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            metrics: Arc::default(),
+            hasher: RandomState::new(),
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            unreachable: Mutex::default(),
+            unfinished: TaskTracker::new(),
+            stopping: RwLock::default(),
+        })
+    }
+
+    /// The session that `key` means now.
+    pub fn session(&self, key: &[u8]) -> Option<Session> {
+        self.shard(key).read().get(key).map(|found| found.0.clone())
+    }
+
+    /// This hub's numbers.
+    pub const fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Ends every session, now and from now on, once what is queued for it is written.
+    pub fn stop(&self, end: &End) {
+        *self.stopping.write() = Some(end.clone());
+        let mut sessions = self.unreachable.lock().clone();
+        for shard in &self.shards {
+            sessions.extend(shard.read().iter().map(|found| found.0.clone()));
+        }
+        for session in sessions {
+            session.end(end.clone());
+        }
+    }
+
+    /// Returns when every session is over and every handler's `close` has returned. Meant for
+    /// after [`stop`](Self::stop): before it, sessions come and go.
+    pub async fn finished(&self) {
+        self.unfinished.close();
+        self.unfinished.wait().await;
+    }
+
+    /// Makes the session's key mean it. Returns the session that the key meant before.
+    pub(crate) fn admit(&self, session: &Session) -> Option<Session> {
+        let before = self
+            .shard(session.key())
+            .write()
+            .replace(ByKey(session.clone()))
+            .map(|old| old.0);
+        if let Some(before) = &before {
+            self.unreachable.lock().push(before.clone());
+        }
+        if let Some(end) = &*self.stopping.read() {
+            session.end(end.clone());
+        }
+        before
+    }
+
+    /// Forgets the session; its key stays with a newer one that has it.
+    pub(crate) fn release(&self, session: &Session) {
+        {
+            let mut shard = self.shard(session.key()).write();
+            if shard
+                .get(session.key())
+                .is_some_and(|found| found.0.is(session))
+            {
+                shard.remove(session.key());
+                return;
+            }
+        }
+        self.unreachable.lock().retain(|found| !found.is(session));
+    }
+
+    /// Keeps [`finished`](Self::finished) waiting for as long as it lives.
+    pub(crate) fn unfinished(&self) -> TaskTrackerToken {
+        self.unfinished.token()
+    }
+
+    /// Counts a close that is being told.
+    pub(crate) fn closing(&self) -> Raised {
+        Raised::new(&self.metrics, |metrics| &metrics.closing_connections)
+    }
+
+    fn shard(&self, key: &[u8]) -> &RwLock<HashSet<ByKey>> {
+        // The table inside the shard takes its bits from elsewhere: it has a hasher of its own.
+        let hash = self.hasher.hash_one(key) as usize;
+        &self.shards[hash % SHARDS]
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub")
+            .field("metrics", &self.metrics)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A session in a table, found by its key.
+struct ByKey(Session);
+
+impl Borrow<[u8]> for ByKey {
+    fn borrow(&self) -> &[u8] {
+        self.0.key()
+    }
+}
+
+impl Hash for ByKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.key().hash(state);
+    }
+}
+
+impl PartialEq for ByKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key() == other.0.key()
+    }
+}
+
+impl Eq for ByKey {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::{Capacity, Limits};
+
+    fn session(key: &str) -> Session {
+        let limits = Limits {
+            capacity: Capacity::Messages(1),
+            before_established: 1,
+        };
+        Session::new(key.as_bytes(), None, limits)
+    }
+
+    #[test]
+    fn a_key_means_the_newest_connection_and_outlives_the_older() {
+        let hub = Hub::new();
+        let (older, newer) = (session("alice"), session("alice"));
+        assert!(hub.admit(&older).is_none());
+        assert!(hub.admit(&newer).unwrap().is(&older));
+        hub.release(&older);
+        assert!(hub.session(b"alice").unwrap().is(&newer));
+        hub.release(&newer);
+        assert!(hub.session(b"alice").is_none());
+        assert!(hub.unreachable.lock().is_empty());
+    }
+
+    #[test]
+    fn a_stop_reaches_unreachable_and_late_sessions() {
+        let hub = Hub::new();
+        let (older, newer, late) = (session("alice"), session("alice"), session("bob"));
+        hub.admit(&older);
+        hub.admit(&newer);
+        let end = End::abnormal("test");
+        hub.stop(&end);
+        hub.admit(&late);
+        for session in [older, newer, late] {
+            assert_eq!(session.decided(), Some(end.clone()));
+        }
+    }
+}

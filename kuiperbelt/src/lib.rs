@@ -1,0 +1,34 @@
+//! Live client connections, so that an application does not have to hold them: sessions,
+//! handlers, a hub, and the listeners in front. The server `ekbo` is built on it.
+//!
+//! A [`Handler`] decides what a path does with its clients; a [`SocketDoor`] puts it behind a
+//! path of some [`Doors`]; [`serve`] opens them on a [`Listener`].
+
+#![warn(missing_docs)]
+
+pub mod answer;
+mod connection;
+mod door;
+mod half_close;
+mod handler;
+mod handshake;
+mod hub;
+mod message;
+mod metrics;
+mod seat;
+mod server;
+mod session;
+mod stream;
+
+pub use door::{Doors, Lead, SamePath, Service};
+pub use handler::{Admission, Handler, Refusal};
+pub use handshake::{Options, SocketDoor};
+pub use hub::Hub;
+pub use kuiperbelt_websocket::{
+    CloseCode, CloseFrame, InvalidClose, Kind, handshake::offered_subprotocols,
+};
+pub use message::{End, InvalidText, Message, Received};
+pub use metrics::{Metric, Metrics};
+pub use server::{Listener, serve};
+pub use session::{Capacity, SendError, Session};
+pub use tokio_util::sync::CancellationToken;

@@ -1,0 +1,109 @@
+//! What is sent and received, and why a session ends. A [`Message`] is encoded once, when it is
+//! made, and shared by reference count by everybody it goes to.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use kuiperbelt_websocket::{CloseCode, CloseFrame, Kind, encode};
+
+/// A message for clients, ready to be written.
+#[derive(Debug, Clone)]
+pub struct Message {
+    frame: Bytes,
+}
+
+/// The bytes of a text message are not UTF-8, which RFC 6455 section 5.6 demands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("text message is not valid UTF-8")]
+pub struct InvalidText;
+
+impl Message {
+    /// A text message.
+    pub fn text(text: &str) -> Self {
+        Self::raw(Kind::Text, text.as_bytes())
+    }
+
+    /// A binary message.
+    pub fn binary(payload: &[u8]) -> Self {
+        Self::raw(Kind::Binary, payload)
+    }
+
+    /// A message of either kind; text must be UTF-8.
+    pub fn new(kind: Kind, payload: &[u8]) -> Result<Self, InvalidText> {
+        if kind == Kind::Text && std::str::from_utf8(payload).is_err() {
+            return Err(InvalidText);
+        }
+        Ok(Self::raw(kind, payload))
+    }
+
+    /// A message whose text nobody has checked. Conforming clients drop the connection on text
+    /// that is not UTF-8: meant for setups that have always sent it.
+    pub fn raw(kind: Kind, payload: &[u8]) -> Self {
+        Self {
+            frame: encode(kind, payload),
+        }
+    }
+
+    /// The encoded frame, header and payload.
+    pub(crate) const fn frame(&self) -> &Bytes {
+        &self.frame
+    }
+}
+
+/// A message that a client sent: text is valid UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// Text or binary.
+    pub kind: Kind,
+    /// The whole message, its fragments joined.
+    pub payload: Bytes,
+}
+
+/// Why a session ended, as its close callback reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// The close code; 1005 and 1006 tell that no code, or no close frame, was seen.
+    pub code: CloseCode,
+    /// The reason: the client's own words, or ours.
+    pub reason: Cow<'static, str>,
+    /// Whether the handler's `close` is left uncalled for this session.
+    pub quiet: bool,
+}
+
+impl End {
+    /// An end with a reason of ours, of at most 123 bytes.
+    pub const fn new(code: CloseCode, reason: &'static str) -> Self {
+        Self {
+            code,
+            reason: Cow::Borrowed(reason),
+            quiet: false,
+        }
+    }
+
+    /// The connection ended without a close frame: 1006.
+    pub const fn abnormal(reason: &'static str) -> Self {
+        Self::new(CloseCode::ABNORMAL, reason)
+    }
+
+    /// The same end, of which the handler's `close` is not told.
+    #[must_use]
+    pub fn quietly(self, quiet: bool) -> Self {
+        Self { quiet, ..self }
+    }
+
+    /// The close frame that tells the client, if the code may be sent.
+    pub(crate) fn frame(&self) -> Option<CloseFrame> {
+        CloseFrame::new(self.code, self.reason.clone()).ok()
+    }
+}
+
+impl From<CloseFrame> for End {
+    fn from(frame: CloseFrame) -> Self {
+        let (code, reason) = frame.into_parts();
+        Self {
+            code,
+            reason: Cow::Owned(reason),
+            quiet: false,
+        }
+    }
+}

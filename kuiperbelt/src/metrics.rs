@@ -1,0 +1,70 @@
+//! Every counter and gauge, named and described once. They start at 0 and are read with
+//! [`Metric::value`]; how they are shown is the server's business.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A 64-bit counter or gauge.
+#[derive(Debug, Default)]
+pub struct Metric(AtomicU64);
+
+impl Metric {
+    /// The value now.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Adds one.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Adds `count`.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn decrement(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The numbers of one hub.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Gauge: requests on WebSocket doors being handled, those about to be refused included.
+    pub connections: Metric,
+    /// Counter: requests on WebSocket doors, also refused ones.
+    pub total_connections: Metric,
+    /// Counter: first messages, and one for each session that a send or close was meant for.
+    pub total_messages: Metric,
+    /// Counter: handshakes that failed, other than by a plain "forbidden" of the handler.
+    pub connect_errors: Metric,
+    /// Counter: messages whose writing to the socket failed or took too long.
+    pub message_errors: Metric,
+    /// Gauge: ended sessions whose handler has not finished its `close`.
+    pub closing_connections: Metric,
+}
+
+/// Keeps a gauge one higher for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Raised {
+    metrics: Arc<Metrics>,
+    gauge: fn(&Metrics) -> &Metric,
+}
+
+impl Raised {
+    pub(crate) fn new(metrics: &Arc<Metrics>, gauge: fn(&Metrics) -> &Metric) -> Self {
+        gauge(metrics).increment();
+        Self {
+            metrics: Arc::clone(metrics),
+            gauge,
+        }
+    }
+}
+
+impl Drop for Raised {
+    fn drop(&mut self) {
+        (self.gauge)(&self.metrics).decrement();
+    }
+}

@@ -1,0 +1,92 @@
+//! The one place that ends a session and has it told. A [`Seat`] is taken when the handler has
+//! admitted a client and its key is in the hub; leaving it frees the key and calls the handler's
+//! `close`, once, whichever way the session came to its end.
+
+use std::sync::Arc;
+
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::handler::DynHandler;
+use crate::handshake::Options;
+use crate::hub::Hub;
+use crate::message::End;
+use crate::metrics::Raised;
+use crate::session::Session;
+
+/// What an admitted client holds until its session is over.
+pub(crate) struct Seat {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) handler: Arc<dyn DynHandler>,
+    pub(crate) options: Arc<Options>,
+    pub(crate) session: Session,
+    /// Counts the connection for as long as somebody listens to the client.
+    counted: Option<Raised>,
+    /// Keeps a stop waiting; given on to the handler's `close`.
+    unfinished: Option<TaskTrackerToken>,
+}
+
+impl Seat {
+    /// Registers the session under its key.
+    pub(crate) fn take(
+        hub: Arc<Hub>,
+        handler: Arc<dyn DynHandler>,
+        options: Arc<Options>,
+        session: Session,
+        counted: Raised,
+    ) -> Self {
+        let unfinished = Some(hub.unfinished());
+        let before = hub.admit(&session);
+        if let Some(before) = before.filter(|_| options.replace_duplicates) {
+            before.end(End::new(
+                kuiperbelt_websocket::CloseCode::NORMAL,
+                "replaced",
+            ));
+        }
+        Self {
+            hub,
+            handler,
+            options,
+            session,
+            counted: Some(counted),
+            unfinished,
+        }
+    }
+
+    /// The key means nothing from now on, and nothing is accepted for the session; what its
+    /// client has sent may still be read.
+    pub(crate) fn detach(&self) {
+        self.session.refuse();
+        self.hub.release(&self.session);
+    }
+
+    /// Ends the session and has the handler told, unless an end decided earlier is quiet.
+    pub(crate) fn leave(mut self, end: End) {
+        self.conclude(end);
+    }
+
+    fn conclude(&mut self, end: End) {
+        let Some(unfinished) = self.unfinished.take() else {
+            return;
+        };
+        self.hub.release(&self.session);
+        let end = self.session.conclude(end);
+        drop(self.counted.take());
+        if end.quiet {
+            return;
+        }
+        let closing = self.hub.closing();
+        let told = Arc::clone(&self.handler).close(self.session.clone(), end);
+        tokio::spawn(async move {
+            told.await;
+            drop(closing);
+            drop(unfinished);
+        });
+    }
+}
+
+impl Drop for Seat {
+    /// A task that panicked leaves as well.
+    fn drop(&mut self) {
+        self.conclude(End::abnormal("connection failed"));
+    }
+}

@@ -1,0 +1,269 @@
+//! Listeners: bound sockets, HTTP/1.1 on them, and the doors behind. A listener stops when it is
+//! told to: it accepts nothing more, and returns when the requests in flight are answered.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{EXPECT, HOST};
+use http::{Method, Request, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, SockRef, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, error};
+
+use crate::answer::{self, Answer};
+use crate::door::Doors;
+use crate::half_close::HalfClose;
+use crate::stream::Stream;
+
+/// Connections that the kernel completes ahead of us.
+const BACKLOG: i32 = 4096;
+
+/// How long to wait when a connection cannot be accepted for want of file descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The largest request head, in bytes: 1 MiB for thousands of session fields, and some.
+const MAX_HEAD: usize = (1 << 20) + 4096;
+
+/// The most fields in a request head.
+const MAX_FIELDS: usize = 24_000;
+
+/// A bound socket, not yet served.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix socket, and its path, which is removed when the listener stops.
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listener {
+    /// Listens on a port of every address of this machine, IPv6 and IPv4; 0 lets the system
+    /// choose the port.
+    pub fn everywhere(port: u16) -> io::Result<Self> {
+        let bound = bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+        match bound {
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                // A machine without IPv6.
+                bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
+            }
+            bound => bound,
+        }
+    }
+
+    /// Listens on one address.
+    pub fn tcp(address: SocketAddr) -> io::Result<Self> {
+        bind(address)
+    }
+
+    /// Listens on a Unix socket. A socket file that nobody accepts on is replaced; any other file
+    /// is left alone and is an error.
+    pub fn unix(path: &Path) -> io::Result<Self> {
+        let bound = match UnixListener::bind(path) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(path) => {
+                std::fs::remove_file(path)?;
+                UnixListener::bind(path)
+            }
+            bound => bound,
+        };
+        bound.map(|listener| Self::Unix(listener, path.to_owned()))
+    }
+
+    /// The TCP address, with the port that the system chose.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(..) => None,
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let socket = SockRef::from(&stream);
+                // A peer that is gone already is found out by the first read.
+                let _ = socket
+                    .set_tcp_nodelay(true)
+                    .and_then(|()| socket.set_keepalive(true));
+                Ok(stream.into())
+            }
+            Self::Unix(listener, _) => Ok(listener.accept().await?.0.into()),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<Listener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into()).map(Listener::Tcp)
+}
+
+/// Whether the path is a socket that refuses connections.
+fn is_abandoned(path: &Path) -> bool {
+    std::os::unix::net::UnixStream::connect(path)
+        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// Serves a listener until `stop` is cancelled and the requests in flight then are answered.
+/// WebSockets go on: they are the hub's.
+pub async fn serve(
+    listener: Listener,
+    doors: Arc<Doors>,
+    head_timeout: Option<Duration>,
+    stop: CancellationToken,
+) {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_FIELDS);
+    builder
+        .header_read_timeout(head_timeout)
+        .title_case_headers(true);
+    let connections = TaskTracker::new();
+    while let Some(stream) = next(&listener, &stop).await {
+        let doors = Arc::clone(&doors);
+        let service = service_fn(move |request| {
+            let doors = Arc::clone(&doors);
+            async move { Ok::<_, Infallible>(answer_to(request, &doors).await) }
+        });
+        let connection = builder
+            .serve_connection(TokioIo::new(HalfClose::new(stream)), service)
+            .with_upgrades();
+        let stop = stop.clone();
+        connections.spawn(async move {
+            let mut connection = pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
+                debug!(error = %error, "request failed");
+            }
+        });
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+/// The next connection, or `None` when it is time to stop.
+async fn next(listener: &Listener, stop: &CancellationToken) -> Option<Stream> {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => return None,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok(stream) => return Some(stream),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                error!(error = %error, "cannot accept connections: raise the limit of open files");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// Refuses what cannot be trusted, and leaves the rest to the doors.
+async fn answer_to(request: Request<Incoming>, doors: &Doors) -> Answer {
+    if !names_its_host(&request) || request.method() == Method::CONNECT {
+        return answer::bad_request();
+    }
+    if !request.uri().path().starts_with('/') {
+        return answer::bad_request();
+    }
+    if let Some(expected) = request.headers().get(EXPECT)
+        && !expected.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    {
+        return answer::status(StatusCode::EXPECTATION_FAILED);
+    }
+    doors.open(request).await
+}
+
+/// Exactly one well-formed Host (RFC 9112 section 3.2); HTTP/1.0 may do without.
+fn names_its_host(request: &Request<Incoming>) -> bool {
+    let mut hosts = request.headers().get_all(HOST).into_iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => is_host(host.as_bytes()),
+        (None, None) => request.version() < Version::HTTP_11,
+        _ => false,
+    }
+}
+
+/// `uri-host [ ":" port ]`, not empty and without user information.
+fn is_host(host: &[u8]) -> bool {
+    !host.is_empty()
+        && !host.contains(&b'@')
+        && http::uri::Authority::try_from(host).is_ok_and(|authority| {
+            let host = authority.host();
+            let rest = &authority.as_str()[host.len()..];
+            !host.is_empty()
+                && rest.strip_prefix(':').map_or(rest.is_empty(), |port| {
+                    port.is_empty() || port.parse::<u16>().is_ok()
+                })
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts() {
+        for good in [
+            "a",
+            "example.com:80",
+            "127.0.0.1",
+            "[::1]:9180",
+            "a_b",
+            "a:",
+        ] {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "", ":80", "a b", "a/b", "user@a", "a:b", "a:99999", "[::1", "a,b c", "a?b", "é",
+        ] {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+    }
+}
