@@ -273,6 +273,7 @@ impl Connection {
                 match self.phase {
                     Phase::Open => {
                         info!("connection is closed");
+                        self.drop_unwritten();
                         let code = frame.as_ref().map(CloseFrame::code);
                         let echo = code.and_then(|code| CloseFrame::new(code, "").ok());
                         let end =
@@ -442,6 +443,7 @@ impl Connection {
             .is_some_and(|seat| seat.options.close_frame);
         let frame = announced.then(|| encode_close(end.frame().as_ref()));
         let awaits_close = announced && !self.close_seen && !self.input_ended;
+        self.drop_unwritten();
         self.part(end, frame, awaits_close);
     }
 
@@ -457,15 +459,24 @@ impl Connection {
             ..End::new(error.code(), "")
         };
         let frame = encode_close(end.frame().as_ref());
+        // What was accepted before is still worth writing.
+        if let Some(seat) = &self.seat {
+            seat.session
+                .drain(|frame| self.writing.push_back(Outgoing::Message(frame)));
+        }
         // What follows cannot be understood, a close frame neither.
         self.part(end, Some(frame), false);
     }
 
-    /// Ends the session: what is queued is dropped, `frame` is the last.
+    /// Forgets what is queued, but for a frame that is half written.
+    fn drop_unwritten(&mut self) {
+        self.writing.truncate(usize::from(self.offset > 0));
+    }
+
+    /// Ends the session: `frame` is the last.
     fn part(&mut self, end: End, frame: Option<Bytes>, awaits_close: bool) {
         self.end.get_or_insert(end);
         self.detach();
-        self.writing.truncate(usize::from(self.offset > 0));
         self.writing.extend(frame.map(Outgoing::Close));
         self.phase = Phase::Parting { awaits_close };
         self.deadline = Instant::now() + FAREWELL;

@@ -7,14 +7,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use http::Request;
-use hyper::body::Incoming;
 
 use crate::answer::{self, Answer};
+use crate::body::Body;
 use crate::handshake::SocketDoor;
 
 /// An HTTP service behind a door.
 pub type Service =
-    Arc<dyn Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
+    Arc<dyn Fn(Request<Body>) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
 
 /// What a door leads to.
 #[derive(Clone)]
@@ -39,7 +39,7 @@ pub struct Doors {
 /// Two doors cannot have one path.
 #[derive(Debug, thiserror::Error)]
 #[error("two doors have the path {0}")]
-pub struct SamePath(String);
+pub struct SamePath(pub String);
 
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
@@ -73,7 +73,7 @@ impl Doors {
         Ok(())
     }
 
-    pub(crate) async fn open(&self, request: Request<Incoming>) -> Answer {
+    pub(crate) async fn open(&self, request: Request<Body>) -> Answer {
         match self.find(request.uri().path(), request.uri().query()) {
             Found::Door(index) => match &self.doors[index].1 {
                 Lead::Socket(door) => door.open(request).await,

@@ -17,7 +17,7 @@ use crate::session::Session;
 ///
 /// * [`connect`](Self::connect) → [`establish`](Self::establish) → [`receive`](Self::receive)… →
 ///   [`close`](Self::close), never two at a time; sessions run in parallel with each other.
-/// * Each `Ok` of `connect` is followed by exactly one `close`, whatever happens in between,
+/// * Each `Ok` of `connect`, and each refusal that says so, is followed by exactly one `close`, whatever happens in between,
 ///   unless the session ended by an [`End`] marked quiet.
 /// * No future is cancelled: a client that vanishes is reported by `close` when the call in flight
 ///   has returned. Only the end of the process cuts a call short.
@@ -63,6 +63,9 @@ pub struct Refusal {
     pub answer: Answer,
     /// Whether it counts as a connect error: a plain "forbidden" does not.
     pub is_error: bool,
+    /// Somebody holds the client for admitted under this key all the same: `close` is called,
+    /// though no session of the hub ever had it.
+    pub admitted: Option<(Vec<u8>, End)>,
 }
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;

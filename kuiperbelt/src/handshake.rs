@@ -9,13 +9,13 @@ use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
-use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use kuiperbelt_websocket::{CloseCode, handshake};
 use tracing::error;
 
 use crate::answer::{self, Answer};
+use crate::body::Body;
 use crate::connection::Connection;
 use crate::half_close::HalfClose;
 use crate::handler::{Admission, DynHandler, Handler};
@@ -99,7 +99,7 @@ impl SocketDoor {
     }
 
     /// Answers a request on this door.
-    pub(crate) async fn open(&self, mut request: Request<Incoming>) -> Answer {
+    pub(crate) async fn open(&self, mut request: Request<Body>) -> Answer {
         let metrics = self.hub.metrics();
         metrics.total_connections.increment();
         let counted = Raised::new(metrics, |metrics| &metrics.connections);
@@ -131,7 +131,7 @@ impl SocketDoor {
             .unwrap_or_else(|_| answer::status(StatusCode::INTERNAL_SERVER_ERROR))
     }
 
-    fn check(&self, request: &Request<Incoming>) -> Result<HeaderValue, handshake::Rejection> {
+    fn check(&self, request: &Request<Body>) -> Result<HeaderValue, handshake::Rejection> {
         let accept = handshake::check(request.method(), request.headers(), &*self.options.origin)?;
         // HTTP/1.0 has no upgrade.
         if request.version() < http::Version::HTTP_11 {
@@ -161,11 +161,19 @@ struct Arrival {
 
 impl Arrival {
     async fn admit(self, request: http::request::Parts) -> Answer {
+        let limits = Limits {
+            capacity: self.options.capacity,
+            before_established: self.options.before_established,
+        };
         let admission = match Arc::clone(&self.handler).connect(request).await {
             Ok(admission) => admission,
             Err(refusal) => {
                 if refusal.is_error {
                     self.hub.metrics().connect_errors.increment();
+                }
+                if let Some((key, end)) = refusal.admitted {
+                    let session = Session::new(&key, None, limits);
+                    Seat::outside(self.hub, self.handler, self.options, session).leave(end);
                 }
                 return refusal.answer;
             }
@@ -175,10 +183,6 @@ impl Arrival {
             first,
             subprotocol,
         } = admission;
-        let limits = Limits {
-            capacity: self.options.capacity,
-            before_established: self.options.before_established,
-        };
         let session = Session::new(&key, first.as_ref(), limits);
         if first.is_some() {
             self.hub.metrics().total_messages.increment();
@@ -191,13 +195,10 @@ impl Arrival {
 
 /// Waits for the 101 to be written, establishes the session and hands over to its connection.
 async fn enter(seat: Seat, upgrade: OnUpgrade) {
-    let (stream, early) = match upgrade.await.map(into_stream) {
-        Ok(Ok(parts)) => parts,
-        Ok(Err(_)) | Err(_) => {
-            seat.hub.metrics().connect_errors.increment();
-            error!(error = "the client left before its 101", "cannot upgrade");
-            return seat.leave(End::abnormal("upgrade failed"));
-        }
+    let Ok(Ok((stream, early))) = upgrade.await.map(into_stream) else {
+        seat.hub.metrics().connect_errors.increment();
+        error!(error = "the client left before its 101", "cannot upgrade");
+        return seat.leave(End::abnormal("upgrade failed"));
     };
     let is_established = seat.handler.clone().establish(seat.session.clone()).await;
     let connection = if is_established {

@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 pub mod answer;
+mod body;
 mod connection;
 mod door;
 mod half_close;
@@ -20,6 +21,8 @@ mod server;
 mod session;
 mod stream;
 
+pub use answer::Answer;
+pub use body::{Body, announces_more_than};
 pub use door::{Doors, Lead, SamePath, Service};
 pub use handler::{Admission, Handler, Refusal};
 pub use handshake::{Options, SocketDoor};

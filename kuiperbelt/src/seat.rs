@@ -34,7 +34,6 @@ impl Seat {
         session: Session,
         counted: Raised,
     ) -> Self {
-        let unfinished = Some(hub.unfinished());
         let before = hub.admit(&session);
         if let Some(before) = before.filter(|_| options.replace_duplicates) {
             before.end(End::new(
@@ -42,12 +41,25 @@ impl Seat {
                 "replaced",
             ));
         }
+        let mut seat = Self::outside(hub, handler, options, session);
+        seat.counted = Some(counted);
+        seat
+    }
+
+    /// For a session that was never registered, and is only to be told of.
+    pub(crate) fn outside(
+        hub: Arc<Hub>,
+        handler: Arc<dyn DynHandler>,
+        options: Arc<Options>,
+        session: Session,
+    ) -> Self {
+        let unfinished = Some(hub.unfinished());
         Self {
             hub,
             handler,
             options,
             session,
-            counted: Some(counted),
+            counted: None,
             unfinished,
         }
     }

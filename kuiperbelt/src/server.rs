@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error};
 
 use crate::answer::{self, Answer};
+use crate::body::Body;
 use crate::door::Doors;
 use crate::half_close::HalfClose;
 use crate::stream::Stream;
@@ -217,7 +218,7 @@ async fn answer_to(request: Request<Incoming>, doors: &Doors) -> Answer {
     {
         return answer::status(StatusCode::EXPECTATION_FAILED);
     }
-    doors.open(request).await
+    doors.open(Body::of(request)).await
 }
 
 /// Exactly one well-formed Host (RFC 9112 section 3.2); HTTP/1.0 may do without.

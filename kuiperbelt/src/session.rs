@@ -234,6 +234,11 @@ impl Session {
         None
     }
 
+    /// Hands over what is queued, for the last time.
+    pub(crate) fn drain(&self, frame: impl FnMut(Bytes)) {
+        self.0.outbox.lock().queue.drain(..).for_each(frame);
+    }
+
     /// Says that so many taken messages have been written whole, and how large the next is.
     pub(crate) fn written(&self, messages: usize, bytes: usize, next: Option<usize>) {
         let mut outbox = self.0.outbox.lock();

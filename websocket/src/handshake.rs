@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn each_check_in_its_order() {
         let mut headers = HeaderMap::new();
-        let mut expect = |headers: &HeaderMap, method: Method, rejection| {
+        let expect = |headers: &HeaderMap, method: Method, rejection| {
             assert_eq!(check(&method, headers, |_| false), Err(rejection));
         };
         expect(&headers, Method::POST, Rejection::Connection);

@@ -1,0 +1,341 @@
+//! The composition root: builds every part once, in order, lists every door, and stops in order.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::CONTENT_TYPE;
+use kuiperbelt::{
+    Answer, CancellationToken, Capacity, CloseCode, Doors, End, Hub, Lead, Listener, Options,
+    SamePath, Service, SocketDoor, answer, serve,
+};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+use tracing::{info, warn};
+
+use crate::access_log::logged;
+use crate::backend_api::{self, BackendApi};
+use crate::callback::target::Target;
+use crate::callback::{self, Gateway};
+use crate::config::{ApiListen, Config, DuplicateSession, Listen};
+use crate::demo;
+
+/// What of the shutdown time is kept for sessions and close callbacks, whatever requests take.
+const RESERVE: Duration = Duration::from_secs(2);
+
+/// Everything, ready to run: the sockets are bound.
+pub(crate) struct App {
+    hub: Arc<Hub>,
+    listeners: Vec<(Listener, Doors)>,
+    head_timeout: Option<Duration>,
+    shutdown_timeout: Duration,
+}
+
+/// Why the server cannot start, in one line: what failed, where, and what to do.
+#[derive(Debug)]
+pub(crate) struct StartError {
+    what: &'static str,
+    place: String,
+    reason: String,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.what, self.place, self.reason)
+    }
+}
+
+impl App {
+    /// Builds the server of a configuration and binds its sockets.
+    pub(crate) fn build(config: &Config) -> Result<Self, StartError> {
+        let mut app = Self::without_listeners(config);
+        let (public, api) = app.doors(config)?;
+        match &config.listen {
+            Listen::Tcp(port) => {
+                app.listen(
+                    Listener::everywhere(*port),
+                    "port",
+                    port.to_string(),
+                    public,
+                    None,
+                )?;
+            }
+            Listen::Unix(path) => {
+                let place = path.display().to_string();
+                app.listen(Listener::unix(path), "sock", place, public, None)?;
+            }
+        }
+        match &config.api_listen {
+            Some(ApiListen::Tcp(address)) => {
+                let bound = resolve(address).and_then(Listener::tcp);
+                app.listen(bound, "port", address.clone(), api, Some("api"))?;
+            }
+            Some(ApiListen::Unix(path)) => {
+                let place = path.display().to_string();
+                app.listen(Listener::unix(path), "sock", place, api, Some("api"))?;
+            }
+            None => {}
+        }
+        Ok(app)
+    }
+
+    /// Builds the demonstration: a gateway on loopback, the chat page, and a backend beside it.
+    /// Returns what to tell the person who started it.
+    pub(crate) fn demo(mut config: Config) -> Result<(Self, demo::Backend, String), StartError> {
+        let Listen::Tcp(port) = config.listen else {
+            let reason = "the demo listens on a TCP port; leave out -sock".to_owned();
+            return Err(StartError {
+                what: "listen sock error",
+                place: "demo".to_owned(),
+                reason,
+            });
+        };
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let listener =
+            Listener::tcp(address).map_err(|error| listen_error("port", address, &error))?;
+        let address = listener.address().unwrap_or(address);
+        let backend = demo::Backend::start(address)
+            .map_err(|error| listen_error("port", "of the demo's backend", &error))?;
+        let callback = |path| {
+            Some(Target::parse(&format!(
+                "http://{}{path}",
+                backend.address()
+            )))
+        };
+        config.callback.connect = callback("/connect");
+        config.callback.establish = callback("/establish");
+        config.callback.receive = callback("/receive");
+        config.callback.close = callback("/close");
+        config.close_callback_on_api_close = true;
+        config.api_listen = None;
+        let mut app = Self::without_listeners(&config);
+        let (mut public, _) = app.doors(&config)?;
+        add(&mut public, "/", Lead::Http(page()))?;
+        app.listeners.push((listener, public));
+        Ok((app, backend, demo::welcome(address)))
+    }
+
+    fn without_listeners(config: &Config) -> Self {
+        Self {
+            hub: Hub::new(),
+            listeners: Vec::new(),
+            head_timeout: config.handshake_timeout,
+            shutdown_timeout: config.shutdown_timeout,
+        }
+    }
+
+    /// The doors of the public listener, and those of the backend's own if it has one.
+    fn doors(&self, config: &Config) -> Result<(Doors, Doors), StartError> {
+        let log = !config.suppress_access_log;
+        let not_found: Service = Arc::new(|_| Box::pin(std::future::ready(answer::not_found())));
+        let otherwise = logged(not_found, log);
+        let gateway = Gateway::new(callback_config(config));
+        let gateway = SocketDoor::new(&self.hub, gateway, options(config));
+        let api = Arc::new(BackendApi::new(Arc::clone(&self.hub), api_config(config)));
+        let service = |call: Call| -> Service {
+            let api = Arc::clone(&api);
+            Arc::new(move |request| {
+                let api = Arc::clone(&api);
+                Box::pin(async move {
+                    match call {
+                        Call::Send => api.send(request).await,
+                        Call::Close => api.close(request).await,
+                        Call::Stats => api.stats(request).await,
+                        Call::Ping => api.ping(),
+                    }
+                })
+            })
+        };
+        let paths = &config.paths;
+        let ping = Lead::Http(logged(service(Call::Ping), log));
+        let mut public = Doors::new(Arc::clone(&otherwise));
+        let mut private = Doors::new(otherwise);
+        add(&mut public, &paths.connect, Lead::Socket(Arc::new(gateway)))?;
+        add(&mut public, &paths.ping, ping.clone())?;
+        let doors = if config.api_listen.is_some() {
+            add(&mut private, &paths.ping, ping)?;
+            &mut private
+        } else {
+            &mut public
+        };
+        add(
+            doors,
+            &paths.send,
+            Lead::Http(logged(service(Call::Send), log)),
+        )?;
+        add(
+            doors,
+            &paths.close,
+            Lead::Http(logged(service(Call::Close), log)),
+        )?;
+        add(doors, &paths.stats, Lead::Http(service(Call::Stats)))?;
+        Ok((public, private))
+    }
+
+    fn listen(
+        &mut self,
+        bound: io::Result<Listener>,
+        kind: &'static str,
+        place: String,
+        doors: Doors,
+        purpose: Option<&'static str>,
+    ) -> Result<(), StartError> {
+        let listener = bound.map_err(|error| listen_error(kind, &place, &error))?;
+        let port = listener.address().map(|address| address.port().to_string());
+        let sock = (kind == "sock").then_some(place);
+        info!(port, sock, "for" = purpose, "listen start");
+        self.listeners.push((listener, doors));
+        Ok(())
+    }
+
+    /// Runs until `stop` says why to stop, then stops in order.
+    pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
+        let stopping = CancellationToken::new();
+        let mut listeners = JoinSet::new();
+        for (listener, doors) in self.listeners {
+            let served = serve(
+                listener,
+                Arc::new(doors),
+                self.head_timeout,
+                stopping.clone(),
+            );
+            listeners.spawn(served);
+        }
+        stop.await;
+
+        let deadline = Instant::now() + self.shutdown_timeout;
+        let requests = deadline - RESERVE.min(self.shutdown_timeout / 2);
+        stopping.cancel();
+        let answered = async { while listeners.join_next().await.is_some() {} };
+        if timeout_at(requests, answered).await.is_err() {
+            warn!("requests are left unanswered");
+        }
+        self.hub
+            .stop(&End::new(CloseCode::GOING_AWAY, "going away"));
+        if timeout_at(deadline, self.hub.finished()).await.is_err() {
+            let metrics = self.hub.metrics();
+            warn!(
+                connections = metrics.connections.value(),
+                closing_connections = metrics.closing_connections.value(),
+                "stopped before everything was done: raise shutdown_timeout"
+            );
+        }
+    }
+}
+
+/// A call of the backend API.
+#[derive(Clone, Copy)]
+enum Call {
+    Send,
+    Close,
+    Stats,
+    Ping,
+}
+
+fn callback_config(config: &Config) -> callback::Config {
+    let callbacks = &config.callback;
+    callback::Config {
+        connect: callbacks.connect.clone(),
+        establish: callbacks.establish.clone(),
+        receive: callbacks.receive.clone(),
+        close: callbacks.close.clone(),
+        timeout: callbacks.timeout,
+        retry: callbacks.retry,
+        session_header: config.session_header.clone(),
+        endpoint: config.endpoint.clone(),
+        set_headers: config.proxy_set_header.clone(),
+        forward_session_header: config.forward_session_header,
+        max_message: config.max_message_size.unwrap_or(usize::MAX),
+        invalid_text: config.invalid_text,
+    }
+}
+
+fn api_config(config: &Config) -> backend_api::Config {
+    backend_api::Config {
+        session_header: config.session_header.clone(),
+        tokens: config
+            .api_token
+            .iter()
+            .map(|token| token.expose().to_owned())
+            .collect(),
+        strict: config.strict_broadcast,
+        send_timeout: config.send_timeout,
+        max_body: config.max_body_size.unwrap_or(usize::MAX),
+        invalid_text: config.invalid_text,
+        close_callback_on_api_close: config.close_callback_on_api_close,
+    }
+}
+
+fn options(config: &Config) -> Options {
+    let origin = config.origin_policy;
+    Options {
+        max_message: config.max_message_size.unwrap_or(usize::MAX),
+        capacity: match config.send_queue_size {
+            Some(messages) => Capacity::Messages(messages),
+            None => Capacity::Bounded {
+                messages: config.outbox_messages,
+                bytes: config.outbox_bytes,
+            },
+        },
+        before_established: config.outbox_bytes,
+        idle_timeout: config.idle_timeout,
+        write_timeout: config.write_timeout,
+        close_frame: config.close_frame,
+        replace_duplicates: config.duplicate_session == DuplicateSession::Replace,
+        origin: Box::new(move |headers| origin.welcomes(headers)),
+    }
+}
+
+fn add(doors: &mut Doors, path: &str, lead: Lead) -> Result<(), StartError> {
+    doors.add(path, lead).map_err(|SamePath(path)| StartError {
+        what: "load config error",
+        place: format!("path {path}"),
+        reason: "is given twice; choose another".to_owned(),
+    })
+}
+
+/// The demo's chat page, at `/` and nowhere below.
+fn page() -> Service {
+    Arc::new(|request| {
+        let answer = if request.uri().path() == "/" {
+            let mut page = Answer::new(demo::PAGE.into());
+            let kind = http::HeaderValue::from_static("text/html; charset=utf-8");
+            page.headers_mut().insert(CONTENT_TYPE, kind);
+            page
+        } else {
+            answer::not_found()
+        };
+        Box::pin(std::future::ready(answer))
+    })
+}
+
+fn resolve(address: &str) -> io::Result<SocketAddr> {
+    let found = address.to_socket_addrs()?.next();
+    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such host"))
+}
+
+fn listen_error(kind: &str, place: impl fmt::Display, error: &io::Error) -> StartError {
+    let what = if kind == "sock" {
+        "listen sock error"
+    } else {
+        "listen port error"
+    };
+    let remedy = match (error.kind(), kind) {
+        (io::ErrorKind::AddrInUse, "sock") => {
+            "; another program listens there, or the file is no socket: stop it or choose another path"
+        }
+        (io::ErrorKind::AddrInUse, _) => {
+            "; another program listens there: stop it or choose another port"
+        }
+        (io::ErrorKind::PermissionDenied, _) => "; this user may not listen there",
+        _ => "",
+    };
+    StartError {
+        what,
+        place: format!("{kind} {place}"),
+        reason: format!("{error}{remedy}"),
+    }
+}

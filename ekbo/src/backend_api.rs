@@ -1,0 +1,505 @@
+//! What the backend asks of us: `/send` and `/close` for sessions, `/stats` and `/ping`. The
+//! answers of the first two are byte for byte those that backends have been written against.
+
+use std::fmt::Write as _;
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use kuiperbelt::{
+    Answer, Body, CloseCode, CloseFrame, End, Hub, InvalidClose, Message, SendError, Session,
+    announces_more_than,
+};
+use percent_encoding::percent_decode;
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::log::{self, Shown};
+use crate::text::{InvalidText, message};
+
+const CLOSE_CODE: HeaderName = HeaderName::from_static("x-kuiperbelt-close-code");
+const CLOSE_REASON: HeaderName = HeaderName::from_static("x-kuiperbelt-close-reason");
+
+const NOT_FOUND: &str = "kuiperbelt: session is not found";
+const CLOSED: &str = "kuiperbelt: session is closed";
+const TIMED_OUT: &str = "context deadline exceeded";
+
+/// How the backend API answers.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) session_header: HeaderName,
+    /// Any of them opens the API; without any it is open.
+    pub(crate) tokens: Vec<String>,
+    /// One unknown key, and nothing is sent to anyone.
+    pub(crate) strict: bool,
+    /// For one call, over all its sessions.
+    pub(crate) send_timeout: Option<Duration>,
+    pub(crate) max_body: usize,
+    pub(crate) invalid_text: InvalidText,
+    pub(crate) close_callback_on_api_close: bool,
+}
+
+/// The backend API of a hub.
+#[derive(Debug)]
+pub(crate) struct BackendApi {
+    hub: Arc<Hub>,
+    config: Config,
+}
+
+/// What a call does with each session.
+enum Action {
+    Send,
+    Close(End),
+}
+
+/// A session that a call failed for.
+struct Failure {
+    error: &'static str,
+    key: Bytes,
+}
+
+/// Why a call has no targets, or no message, to begin with.
+enum Refused {
+    /// A1
+    Method,
+    /// A2
+    NoSession,
+    /// A3
+    Unreadable,
+    TooLarge,
+    Unauthorized,
+    Close(InvalidClose),
+}
+
+impl BackendApi {
+    pub(crate) fn new(hub: Arc<Hub>, config: Config) -> Self {
+        Self { hub, config }
+    }
+
+    /// `/send`: the body is a message for every session named.
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        self.deliver(request, |_| Ok(Action::Send)).await
+    }
+
+    /// `/close`: the body is the last word to every session named.
+    pub(crate) async fn close(&self, request: Request<Body>) -> Answer {
+        let is_quiet = !self.config.close_callback_on_api_close;
+        self.deliver(request, |head| {
+            Ok(Action::Close(
+                end(head).map_err(Refused::Close)?.quietly(is_quiet),
+            ))
+        })
+        .await
+    }
+
+    /// `/ping`: we are here.
+    pub(crate) fn ping(&self) -> Answer {
+        json(StatusCode::OK, r#"{"result":"OK"}"#)
+    }
+
+    /// `/stats`: six numbers, as JSON or as tab-separated lines.
+    pub(crate) async fn stats(&self, request: Request<Body>) -> Answer {
+        if !self.is_authorized(request.headers().get(AUTHORIZATION)) {
+            return Refused::Unauthorized.into();
+        }
+        let is_text = matches!(
+            self.stats_format(request).await.as_deref(),
+            Some("tsv" | "txt" | "text")
+        );
+        let (kind, body) = if is_text {
+            ("text/plain", self.stats_tsv())
+        } else {
+            ("application/json", self.stats_json())
+        };
+        let mut answer = Answer::new(body.into());
+        answer
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        answer
+    }
+
+    /// A form's `format` before the query's.
+    async fn stats_format(&self, request: Request<Body>) -> Option<String> {
+        let (head, body) = request.into_parts();
+        let is_form = head.headers.get(CONTENT_TYPE).is_some_and(|kind| {
+            kind.as_bytes()
+                .to_ascii_lowercase()
+                .starts_with(b"application/x-www-form-urlencoded")
+        });
+        let form = if is_form && has_form(&head.method) {
+            self.read(body).await.unwrap_or_default()
+        } else {
+            Bytes::new()
+        };
+        let query = head.uri.query().unwrap_or_default();
+        let mut fields =
+            form_urlencoded::parse(&form).chain(form_urlencoded::parse(query.as_bytes()));
+        fields
+            .find(|(name, _)| name == "format")
+            .map(|(_, value)| value.into_owned())
+    }
+
+    fn stats_json(&self) -> String {
+        let metrics = self.hub.metrics();
+        format!(
+            "{{\"connections\":{},\"total_connections\":{},\"total_messages\":{},\
+             \"connect_errors\":{},\"message_errors\":{},\"closing_connections\":{}}}\n",
+            metrics.connections.value(),
+            metrics.total_connections.value(),
+            metrics.total_messages.value(),
+            metrics.connect_errors.value(),
+            metrics.message_errors.value(),
+            metrics.closing_connections.value(),
+        )
+    }
+
+    fn stats_tsv(&self) -> String {
+        let metrics = self.hub.metrics();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        let mut text = String::new();
+        for (name, metric) in [
+            ("conn.current", &metrics.connections),
+            ("conn.total", &metrics.total_connections),
+            ("conn.errors", &metrics.connect_errors),
+            ("conn.closing", &metrics.closing_connections),
+            ("messages.total", &metrics.total_messages),
+            ("messages.errors", &metrics.message_errors),
+        ] {
+            let _ = writeln!(text, "kuiperbelt.{name}\t{}\t{now}", metric.value());
+        }
+        text
+    }
+
+    /// The course of `/send` and `/close`: checks in their order, then delivery to all at once.
+    async fn deliver(
+        &self,
+        request: Request<Body>,
+        action: impl FnOnce(&Parts) -> Result<Action, Refused>,
+    ) -> Answer {
+        let (head, body) = request.into_parts();
+        let (known, mut failures) = match self.targets(&head) {
+            Ok(targets) => targets,
+            Err(refused) => return refused.into(),
+        };
+        let action = match action(&head) {
+            Ok(action) => action,
+            Err(refused) => return refused.into(),
+        };
+        if self.config.strict && !failures.is_empty() {
+            return self.outcome(&failures);
+        }
+        if announces_more_than(&head.headers, self.config.max_body) {
+            return Refused::TooLarge.into();
+        }
+        let body = match self.read(body).await {
+            Ok(body) => body,
+            Err(refused) => return refused.into(),
+        };
+        debug!(
+            path = head.uri.path(),
+            headers = %Shown(&head.headers),
+            body = %log::Bytes(&body),
+            "message"
+        );
+        self.hub.metrics().total_messages.add(known.len() as u64);
+        match message(
+            head.headers.get(CONTENT_TYPE),
+            &body,
+            self.config.invalid_text,
+        ) {
+            Ok(message) => {
+                let deadline = self
+                    .config
+                    .send_timeout
+                    .map(|timeout| Instant::now() + timeout);
+                failures.extend(deliver_to_all(&known, &action, &message, deadline).await);
+            }
+            Err(_) => failures.extend(known.into_iter().map(|(_, key)| Failure {
+                error: "kuiperbelt: text message is not valid UTF-8",
+                key,
+            })),
+        }
+        self.outcome(&failures)
+    }
+
+    /// The sessions named, and a failure for each key that means none.
+    fn targets(&self, head: &Parts) -> Result<(Vec<(Session, Bytes)>, Vec<Failure>), Refused> {
+        if !self.is_authorized(head.headers.get(AUTHORIZATION)) {
+            return Err(Refused::Unauthorized);
+        }
+        if head.method != Method::POST {
+            return Err(Refused::Method);
+        }
+        let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        for key in head.headers.get_all(&self.config.session_header) {
+            let session = self.hub.session(key.as_bytes());
+            let key = Bytes::copy_from_slice(key.as_bytes());
+            match session {
+                Some(session) => known.push((session, key)),
+                None => unknown.push(Failure {
+                    error: NOT_FOUND,
+                    key,
+                }),
+            }
+        }
+        if known.is_empty() && unknown.is_empty() {
+            return Err(Refused::NoSession);
+        }
+        Ok((known, unknown))
+    }
+
+    async fn read(&self, mut body: Body) -> Result<Bytes, Refused> {
+        let mut whole = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Refused::Unreadable)?;
+            if let Ok(data) = frame.into_data() {
+                if data.len() > self.config.max_body - whole.len() {
+                    return Err(Refused::TooLarge);
+                }
+                if whole.is_empty() && hyper::body::Body::is_end_stream(&body) {
+                    return Ok(data);
+                }
+                whole.extend_from_slice(&data);
+            }
+        }
+        Ok(whole.freeze())
+    }
+
+    fn is_authorized(&self, authorization: Option<&HeaderValue>) -> bool {
+        if self.config.tokens.is_empty() {
+            return true;
+        }
+        let Some((scheme, token)) = authorization
+            .and_then(|value| value.to_str().ok())
+            .and_then(|v| v.split_once(' '))
+        else {
+            return false;
+        };
+        let token = token.trim_start().as_bytes();
+        // Every token is compared, whichever matches.
+        let matches = |found, expected: &String| found | is_same(token, expected.as_bytes());
+        scheme.eq_ignore_ascii_case("bearer") && self.config.tokens.iter().fold(false, matches)
+    }
+
+    /// A4 to A6.
+    fn outcome(&self, failures: &[Failure]) -> Answer {
+        if failures.is_empty() {
+            return json(StatusCode::OK, r#"{"result":"OK"}"#);
+        }
+        let (status, result) = if self.config.strict {
+            (StatusCode::BAD_REQUEST, "NG")
+        } else {
+            (StatusCode::OK, "OK")
+        };
+        let mut body = String::from(r#"{"errors":["#);
+        for (at, failure) in failures.iter().enumerate() {
+            body.push_str(if at > 0 {
+                r#",{"error":""#
+            } else {
+                r#"{"error":""#
+            });
+            body.push_str(failure.error);
+            body.push_str(r#"","session":""#);
+            push_escaped(&mut body, &failure.key);
+            body.push_str(r#""}"#);
+        }
+        let _ = writeln!(body, r#"],"result":"{result}"}}"#);
+        json(status, body)
+    }
+}
+
+/// Hands the message to every session and returns the failures in the order in which they happen.
+async fn deliver_to_all(
+    sessions: &[(Session, Bytes)],
+    action: &Action,
+    message: &Message,
+    deadline: Option<Instant>,
+) -> Vec<Failure> {
+    let deliver = |session: &Session, key: &Bytes| {
+        let (session, key) = (session.clone(), key.clone());
+        async move {
+            let accepted = match action {
+                Action::Send => session.send(message, deadline).await,
+                Action::Close(end) => session.close(Some(message), end.clone(), deadline).await,
+            };
+            accepted.err().map(|error| {
+                let error = match error {
+                    SendError::Closed => CLOSED,
+                    SendError::TimedOut => TIMED_OUT,
+                };
+                Failure { error, key }
+            })
+        }
+    };
+    let mut failures = Vec::new();
+    let mut waiting = FuturesUnordered::new();
+    for (session, key) in sessions {
+        // Nearly every session has room: only the others need a place to wait.
+        let mut delivery = Box::pin(deliver(session, key));
+        match (&mut delivery).now_or_never() {
+            Some(failure) => failures.extend(failure),
+            None => waiting.push(delivery),
+        }
+    }
+    while let Some(failure) = waiting.next().await {
+        failures.extend(failure);
+    }
+    failures
+}
+
+/// How a `/close` ends its sessions: 1000, or what the caller says.
+fn end(head: &Parts) -> Result<End, InvalidClose> {
+    let code = match head.headers.get(CLOSE_CODE) {
+        Some(code) => code
+            .to_str()
+            .ok()
+            .and_then(|code| u16::from_str(code).ok())
+            .and_then(CloseCode::from_wire)
+            .ok_or(InvalidClose::Code)?,
+        None => CloseCode::NORMAL,
+    };
+    let reason = match head.headers.get(CLOSE_REASON) {
+        Some(reason) => percent_decode(reason.as_bytes())
+            .decode_utf8()
+            .map_err(|_| InvalidClose::Reason)?
+            .into_owned(),
+        None => String::new(),
+    };
+    CloseFrame::new(code, reason).map(End::from)
+}
+
+fn has_form(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
+/// Takes as long for every `given` of one length, so that nobody learns a token bit by bit.
+fn is_same(given: &[u8], expected: &[u8]) -> bool {
+    let differences = given
+        .iter()
+        .zip(expected)
+        .fold(0, |all, (a, b)| all | (a ^ b));
+    given.len() == expected.len() && std::hint::black_box(differences) == 0
+}
+
+impl From<Refused> for Answer {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Method => failed(StatusCode::METHOD_NOT_ALLOWED, "required POST method"),
+            Refused::NoSession => failed(StatusCode::BAD_REQUEST, "session header is missing"),
+            Refused::Unreadable => json(StatusCode::INTERNAL_SERVER_ERROR, r#"{"result":"NG"}"#),
+            Refused::TooLarge => json(StatusCode::PAYLOAD_TOO_LARGE, r#"{"result":"NG"}"#),
+            Refused::Unauthorized => failed(StatusCode::UNAUTHORIZED, "unauthorized"),
+            Refused::Close(invalid) => failed(StatusCode::BAD_REQUEST, &invalid.to_string()),
+        }
+    }
+}
+
+fn failed(status: StatusCode, error: &str) -> Answer {
+    json(
+        status,
+        format!(r#"{{"errors":[{{"error":"{error}"}}],"result":"NG"}}"#),
+    )
+}
+
+fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Answer::new(body.into().into());
+    *answer.status_mut() = status;
+    let kind = HeaderValue::from_static("application/json; charset=utf-8");
+    answer.headers_mut().insert(CONTENT_TYPE, kind);
+    answer
+}
+
+/// Escapes as the original's JSON does, so that answers stay the same byte for byte.
+fn push_escaped(json: &mut String, bytes: &[u8]) {
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '"' => json.push_str("\\\""),
+                '\\' => json.push_str("\\\\"),
+                '\n' => json.push_str("\\n"),
+                '\r' => json.push_str("\\r"),
+                '\t' => json.push_str("\\t"),
+                '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\x1f' => {
+                    let _ = write!(json, "\\u{:04x}", u32::from(character));
+                }
+                other => json.push(other),
+            }
+        }
+        for _ in chunk.invalid() {
+            json.push_str("\\ufffd");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn escaped(bytes: &[u8]) -> String {
+        let mut json = String::new();
+        push_escaped(&mut json, bytes);
+        json
+    }
+
+    /// 6.2: JSON escaping
+    #[test]
+    fn escaping() {
+        assert_eq!(
+            escaped(b"a\"\\\n\r\t\x01\x08\x0c"),
+            r#"a\"\\\n\r\t\u0001\u0008\u000c"#
+        );
+        assert_eq!(escaped(b"<a>&b"), r"\u003ca\u003e\u0026b");
+        assert_eq!(
+            escaped("\u{2028}\u{2029}é\x7f".as_bytes()),
+            "\\u2028\\u2029é\x7f"
+        );
+        assert_eq!(escaped(b"\xff\xc3x\xe2\x82"), r"\ufffd\ufffdx\ufffd\ufffd");
+    }
+
+    #[test]
+    fn tokens_are_compared_whole() {
+        assert!(is_same(b"secret", b"secret"));
+        assert!(!is_same(b"secret", b"secres"));
+        assert!(!is_same(b"secre", b"secret"));
+        assert!(!is_same(b"", b"secret"));
+    }
+
+    /// D2
+    #[test]
+    fn how_a_close_ends_its_sessions() {
+        let end = |fields: &[(&str, &str)]| {
+            let mut head = Request::new(()).into_parts().0;
+            for (name, value) in fields {
+                let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+                head.headers
+                    .insert(name, HeaderValue::from_str(value).unwrap());
+            }
+            end(&head).map(|end| (end.code.number(), end.reason.into_owned()))
+        };
+        let code = "x-kuiperbelt-close-code";
+        let reason = "x-kuiperbelt-close-reason";
+        assert_eq!(end(&[]), Ok((1000, String::new())));
+        assert_eq!(
+            end(&[(code, "4000"), (reason, "gr%C3%BC%C3%9Fe")]),
+            Ok((4000, "grüße".to_owned()))
+        );
+        for wrong in ["1006", "999", "abc", "70000", ""] {
+            assert_eq!(end(&[(code, wrong)]), Err(InvalidClose::Code), "{wrong}");
+        }
+        assert_eq!(end(&[(reason, "%ff")]), Err(InvalidClose::Reason));
+        assert_eq!(
+            end(&[(reason, &"x".repeat(124))]),
+            Err(InvalidClose::Reason)
+        );
+    }
+}

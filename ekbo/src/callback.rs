@@ -1,0 +1,301 @@
+//! What the backend is told: the connect, establish, receive and close callbacks of a gateway
+//! path, as a `Handler`. The requests are made in `client.rs`, what they carry of the client's is
+//! decided in `headers.rs`, and `close.rs` tells of the end of a session until it is heard.
+
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use hyper::body::Incoming;
+use kuiperbelt::{
+    Admission, Answer, End, Handler, Kind, Message, Received, Refusal, Session, answer,
+    offered_subprotocols,
+};
+use tokio::time::Instant;
+use tracing::{error, info};
+
+mod client;
+mod close;
+mod connector;
+mod headers;
+pub(crate) mod target;
+
+use self::client::{CallError, Client};
+use self::close::Closer;
+pub(crate) use self::close::Retry;
+use self::headers::{Headers, SUBPROTOCOL};
+use self::target::Target;
+use crate::text::{InvalidText, message};
+
+/// The time-out of a close callback when `callback.timeout` is 0.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the callbacks of one gateway path are made from.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) connect: Option<Target>,
+    pub(crate) establish: Option<Target>,
+    pub(crate) receive: Option<Target>,
+    pub(crate) close: Option<Target>,
+    /// Over head and body of one answer; `None` waits for ever.
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) retry: Retry,
+    pub(crate) session_header: HeaderName,
+    pub(crate) endpoint: HeaderValue,
+    pub(crate) set_headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) forward_session_header: bool,
+    /// The largest first message, in bytes.
+    pub(crate) max_message: usize,
+    pub(crate) invalid_text: InvalidText,
+}
+
+/// A gateway path: every decision is the backend's.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    config: Config,
+    headers: Headers,
+    client: Client,
+    closer: Closer,
+}
+
+impl Gateway {
+    pub(crate) fn new(config: Config) -> Self {
+        let client = Client::new();
+        let headers = Headers::new(&config);
+        let closer = Closer::new(
+            client.clone(),
+            config.close.clone(),
+            headers.clone(),
+            config.timeout.unwrap_or(CLOSE_TIMEOUT),
+            config.retry,
+        );
+        Self {
+            config,
+            headers,
+            client,
+            closer,
+        }
+    }
+
+    /// Counts from now; the same deadline serves the head of an answer and its body.
+    fn deadline(&self) -> Option<Instant> {
+        self.config.timeout.map(|timeout| Instant::now() + timeout)
+    }
+
+    /// Judges the backend's answer to a connect callback.
+    async fn judge(
+        &self,
+        response: Response<Incoming>,
+        offered: &[String],
+        deadline: Option<Instant>,
+    ) -> Result<Admission, Refusal> {
+        let (head, body) = response.into_parts();
+        if head.status != StatusCode::OK {
+            let body = client::read(body, self.config.max_message, deadline).await;
+            let body = body.map_err(|failure| refused(StatusCode::BAD_GATEWAY, &failure))?;
+            return Err(relayed(head.status, head.headers.get(CONTENT_TYPE), body));
+        }
+        let key = head
+            .headers
+            .get(&self.config.session_header)
+            .filter(|key| !key.is_empty());
+        let Some(key) = key.map(|key| key.as_bytes().to_vec()) else {
+            let reason = format!("the answer has no {}", self.config.session_header);
+            return Err(refused(StatusCode::BAD_REQUEST, &reason));
+        };
+        // From here on the backend counts on a close callback (D7).
+        match self.first_message(&head.headers, body, deadline).await {
+            Ok(first) => {
+                let subprotocol = head.headers.get(&SUBPROTOCOL).filter(|chosen| {
+                    offered
+                        .iter()
+                        .any(|offer| offer.as_bytes() == chosen.as_bytes())
+                });
+                Ok(Admission {
+                    key,
+                    first,
+                    subprotocol: subprotocol.cloned(),
+                })
+            }
+            Err(refusal) => {
+                let end = End::abnormal("upgrade failed");
+                Err(Refusal {
+                    admitted: Some((key, end)),
+                    ..refusal
+                })
+            }
+        }
+    }
+
+    async fn first_message(
+        &self,
+        headers: &HeaderMap,
+        body: Incoming,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Message>, Refusal> {
+        let body = match client::read(body, self.config.max_message, deadline).await {
+            Ok(body) => body,
+            Err(failure @ CallError::Broken(_)) => {
+                return Err(refused(StatusCode::INTERNAL_SERVER_ERROR, &failure));
+            }
+            Err(failure) => return Err(refused(StatusCode::BAD_GATEWAY, &failure)),
+        };
+        if body.is_empty() {
+            return Ok(None);
+        }
+        message(headers.get(CONTENT_TYPE), &body, self.config.invalid_text)
+            .map(Some)
+            .map_err(|invalid| refused(StatusCode::BAD_GATEWAY, &invalid))
+    }
+}
+
+impl Handler for Gateway {
+    async fn connect(&self, request: Parts) -> Result<Admission, Refusal> {
+        let address = match &self.config.connect {
+            Some(Target::Good(address)) => address,
+            Some(Target::Unreachable(reason)) => {
+                return Err(refused(StatusCode::BAD_GATEWAY, reason));
+            }
+            Some(Target::Unparsable(reason)) => {
+                return Err(refused(StatusCode::INTERNAL_SERVER_ERROR, reason));
+            }
+            None => {
+                let reason = "callback.connect is not set";
+                return Err(refused(StatusCode::INTERNAL_SERVER_ERROR, &reason));
+            }
+        };
+        let Some(uri) = address.uri_with_query(request.uri.query()) else {
+            return Err(refused(StatusCode::BAD_GATEWAY, &"the query is too long"));
+        };
+        let offered: Vec<String> = offered_subprotocols(&request.headers)
+            .map(str::to_owned)
+            .collect();
+        let headers = self.headers.of_connect(&request.headers, &offered, address);
+        let deadline = self.deadline();
+        let response = self.client.ask(Method::GET, uri, headers, deadline).await;
+        let response = response.map_err(|failure| refused(StatusCode::BAD_GATEWAY, &failure))?;
+        self.judge(response, &offered, deadline).await
+    }
+
+    async fn establish(&self, session: &Session) -> bool {
+        let Some(target) = &self.config.establish else {
+            return true;
+        };
+        let made = self
+            .post(target, session.key(), HeaderMap::new(), Default::default())
+            .await;
+        let error = match made {
+            Ok(StatusCode::OK) => return true,
+            Ok(status) => CallError::Status(status),
+            Err(failure) => failure,
+        };
+        error!(
+            session = %String::from_utf8_lossy(session.key()),
+            error = %error,
+            "establish error after upgrade"
+        );
+        false
+    }
+
+    async fn receive(&self, session: &Session, message: Received) {
+        let Some(target) = &self.config.receive else {
+            return;
+        };
+        let content_type = match message.kind {
+            Kind::Text => "text/plain",
+            Kind::Binary => "application/octet-stream",
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        let error = match self
+            .post(target, session.key(), headers, message.payload)
+            .await
+        {
+            Ok(StatusCode::OK) => return,
+            Ok(status) => CallError::Status(status),
+            Err(failure) => failure,
+        };
+        error!(
+            session = %String::from_utf8_lossy(session.key()),
+            error = %error,
+            "receive callback failed"
+        );
+    }
+
+    async fn close(&self, session: &Session, end: End) {
+        self.closer.tell(session.key(), &end).await;
+    }
+}
+
+impl Gateway {
+    /// One POST about a session; its answer counts when the body has arrived whole.
+    async fn post(
+        &self,
+        target: &Target,
+        key: &[u8],
+        own: HeaderMap,
+        body: bytes::Bytes,
+    ) -> Result<StatusCode, CallError> {
+        let address = client::address_of(target)?;
+        let mut headers = self.headers.of_session(key, own, address);
+        headers.insert(CONTENT_LENGTH, body.len().into());
+        self.client
+            .tell(address.uri().clone(), headers, body, self.deadline())
+            .await
+    }
+}
+
+/// A refusal of our own, with the status as the body.
+fn refused(status: StatusCode, reason: &dyn std::fmt::Display) -> Refusal {
+    error!(error = %reason, status = status.as_u16(), "connect error before upgrade");
+    Refusal {
+        answer: answer::status(status),
+        is_error: true,
+        admitted: None,
+    }
+}
+
+/// The backend's refusal: of its answer, the status, the type and the body reach the client.
+fn relayed(status: StatusCode, kind: Option<&HeaderValue>, body: bytes::Bytes) -> Refusal {
+    if status.is_informational() {
+        return refused(StatusCode::BAD_GATEWAY, &CallError::Status(status));
+    }
+    if status == StatusCode::FORBIDDEN {
+        info!(status = status.as_u16(), "authorization failed");
+    } else {
+        error!(status = status.as_u16(), "connect error before upgrade");
+    }
+    let mut answer = Answer::new(body.into());
+    *answer.status_mut() = status;
+    if let Some(kind) = kind.filter(|_| status != StatusCode::NOT_MODIFIED) {
+        answer.headers_mut().insert(CONTENT_TYPE, kind.clone());
+    }
+    Refusal {
+        answer,
+        is_error: status != StatusCode::FORBIDDEN,
+        admitted: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_forbidden_is_no_error() {
+        let kind = HeaderValue::from_static("text/html");
+        let forbidden = relayed(StatusCode::FORBIDDEN, Some(&kind), "no".into());
+        assert!(!forbidden.is_error);
+        assert_eq!(forbidden.answer.headers()[CONTENT_TYPE], "text/html");
+        assert!(relayed(StatusCode::UNAUTHORIZED, None, "".into()).is_error);
+        let unchanged = relayed(StatusCode::NOT_MODIFIED, Some(&kind), "".into());
+        assert!(!unchanged.answer.headers().contains_key(CONTENT_TYPE));
+    }
+
+    #[test]
+    fn an_interim_status_is_no_answer() {
+        let refusal = relayed(StatusCode::SWITCHING_PROTOCOLS, None, "".into());
+        assert_eq!(refusal.answer.status(), StatusCode::BAD_GATEWAY);
+    }
+}

@@ -1,0 +1,149 @@
+//! The close callback: the one place that tells the backend how a session ended. It is repeated
+//! until the backend has answered, with growing pauses, and given up after `callback.retry.age`.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use kuiperbelt::End;
+use tokio::time::{Instant, sleep};
+use tracing::{error, info};
+
+use super::client::{CallError, Client, address_of};
+use super::headers::Headers;
+use super::target::Target;
+
+/// How a close callback is repeated: pauses double from `base` to `max`, each shortened by up to a
+/// half at random, until it is `age` old. `base` is not zero and at most `max`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Retry {
+    pub(crate) base: Duration,
+    pub(crate) max: Duration,
+    pub(crate) age: Duration,
+}
+
+/// Tells of ends.
+#[derive(Debug, Clone)]
+pub(crate) struct Closer {
+    client: Client,
+    target: Option<Target>,
+    headers: Headers,
+    timeout: Duration,
+    retry: Retry,
+}
+
+impl Closer {
+    pub(crate) fn new(
+        client: Client,
+        target: Option<Target>,
+        headers: Headers,
+        timeout: Duration,
+        retry: Retry,
+    ) -> Self {
+        Self {
+            client,
+            target,
+            headers,
+            timeout,
+            retry,
+        }
+    }
+
+    /// Returns when the backend has heard of the end, or it is given up.
+    pub(crate) async fn tell(&self, key: &[u8], end: &End) {
+        let Some(target) = &self.target else { return };
+        let started = Instant::now();
+        let session = String::from_utf8_lossy(key);
+        for attempt in 0.. {
+            match self.attempt(target, key, end).await {
+                Ok(status) if is_heard(status) => {
+                    info!(session = %session, "success close callback.");
+                    return;
+                }
+                Ok(status) => error!(
+                    session = %session,
+                    status = status.as_u16(),
+                    error = "the answer is not 2xx",
+                    "invalid close callback status."
+                ),
+                Err(failure) => error!(
+                    session = %session,
+                    error = %failure,
+                    "failed send close callback request."
+                ),
+            }
+            let pause = self.retry.pause(attempt, random());
+            if started.elapsed() + pause > self.retry.age {
+                break;
+            }
+            sleep(pause).await;
+        }
+        error!(session = %session, "close callback is given up");
+    }
+
+    async fn attempt(
+        &self,
+        target: &Target,
+        key: &[u8],
+        end: &End,
+    ) -> Result<StatusCode, CallError> {
+        let address = address_of(target)?;
+        let headers = self.headers.of_close(key, end, address);
+        let deadline = Instant::now() + self.timeout;
+        self.client
+            .tell(address.uri().clone(), headers, Bytes::new(), Some(deadline))
+            .await
+    }
+}
+
+/// 2xx, and the two answers that say that nobody will ever want to hear it.
+fn is_heard(status: StatusCode) -> bool {
+    status.is_success() || matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
+}
+
+impl Retry {
+    /// The pause after a failed attempt, the first being 0; `random` shortens it by up to a half.
+    fn pause(&self, attempt: u32, random: u32) -> Duration {
+        let full = self
+            .base
+            .saturating_mul(1_u32.checked_shl(attempt).unwrap_or(u32::MAX));
+        let full = full.min(self.max);
+        full / 2 + (full / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
+    }
+}
+
+/// Enough randomness to spread repetitions: the standard library seeds its hashers with it.
+fn random() -> u32 {
+    RandomState::new().hash_one(0) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// D17
+    #[test]
+    fn pauses_double_up_to_the_longest_and_are_shortened_by_up_to_a_half() {
+        let seconds = Duration::from_secs;
+        let retry = Retry {
+            base: seconds(1),
+            max: seconds(60),
+            age: seconds(3600),
+        };
+        assert_eq!(retry.pause(0, 0), Duration::from_millis(500));
+        assert_eq!(retry.pause(0, u32::MAX), seconds(1));
+        assert_eq!(retry.pause(3, u32::MAX), seconds(8));
+        assert_eq!(retry.pause(6, u32::MAX), seconds(60));
+        assert_eq!(retry.pause(40, 0), seconds(30));
+    }
+
+    #[test]
+    fn who_has_heard() {
+        let heard: Vec<u16> = [200, 204, 302, 400, 403, 404, 410, 500]
+            .into_iter()
+            .filter(|&status| is_heard(StatusCode::from_u16(status).unwrap()))
+            .collect();
+        assert_eq!(heard, [200, 204, 404, 410]);
+    }
+}

@@ -1,0 +1,296 @@
+//! The configuration of the server: keys, file, environment and flags become one `Config`.
+//!
+//! Two stages: what was written (`written.rs`, with the template and the YAML below it), then what
+//! is meant (`meant.rs`). This room alone reads configuration files and the environment. The list
+//! of all keys is in `key.rs`; the command line is in `crate::flags`.
+
+mod duration;
+mod environment;
+pub(crate) mod key;
+mod meant;
+mod size;
+mod template;
+mod value;
+mod written;
+mod yaml;
+
+use std::path::PathBuf;
+use std::time::Duration;
+use std::{fmt, fs, io};
+
+use http::{HeaderName, HeaderValue};
+use thiserror::Error;
+
+use self::written::{File, Settings, Source};
+use crate::callback::Retry;
+use crate::callback::target::Target;
+use crate::flags::Flags;
+use crate::origin::OriginPolicy;
+use crate::text::InvalidText;
+
+pub(crate) use self::environment::Environment;
+
+/// What the server runs with. Every value is valid; nobody needs to check again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    pub(crate) listen: Listen,
+    pub(crate) api_listen: Option<ApiListen>,
+    /// Each of them opens the backend API; without any it is open.
+    pub(crate) api_token: Vec<Secret>,
+    pub(crate) paths: Paths,
+    pub(crate) callback: Callbacks,
+    pub(crate) session_header: HeaderName,
+    pub(crate) endpoint: HeaderValue,
+    pub(crate) strict_broadcast: bool,
+    /// At most one entry per name; an empty value removes the header.
+    pub(crate) proxy_set_header: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) send_timeout: Option<Duration>,
+    /// `None`: `outbox_messages` and `outbox_bytes` bound the queue.
+    pub(crate) send_queue_size: Option<usize>,
+    /// At least 1.
+    pub(crate) outbox_messages: usize,
+    /// At least 1.
+    pub(crate) outbox_bytes: usize,
+    pub(crate) origin_policy: OriginPolicy,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) write_timeout: Option<Duration>,
+    pub(crate) handshake_timeout: Option<Duration>,
+    pub(crate) shutdown_timeout: Duration,
+    pub(crate) suppress_access_log: bool,
+    pub(crate) forward_session_header: bool,
+    pub(crate) close_frame: bool,
+    pub(crate) close_callback_on_api_close: bool,
+    /// `None`: unlimited.
+    pub(crate) max_body_size: Option<usize>,
+    /// `None`: unlimited.
+    pub(crate) max_message_size: Option<usize>,
+    pub(crate) duplicate_session: DuplicateSession,
+    pub(crate) invalid_text: InvalidText,
+}
+
+/// Where clients come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Listen {
+    /// On all interfaces; port 0 lets the system choose.
+    Tcp(u16),
+    Unix(PathBuf),
+}
+
+/// Where the backend comes in, when not where clients do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ApiListen {
+    /// `host:port`; an IPv6 address is in brackets.
+    Tcp(String),
+    Unix(PathBuf),
+}
+
+/// No two of them are equal. One that does not begin with `/` never matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Paths {
+    pub(crate) connect: String,
+    pub(crate) close: String,
+    pub(crate) stats: String,
+    pub(crate) send: String,
+    pub(crate) ping: String,
+}
+
+/// What the backend is told, and how long its answers may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Callbacks {
+    pub(crate) connect: Option<Target>,
+    pub(crate) establish: Option<Target>,
+    pub(crate) receive: Option<Target>,
+    pub(crate) close: Option<Target>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) retry: Retry,
+}
+
+/// What happens to the older connection when a session key is used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DuplicateSession {
+    Keep,
+    Replace,
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    pub(crate) fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for comparing in constant time.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(value::MASK)
+    }
+}
+
+/// Why the server cannot start with this configuration. Each is one line that says where to look
+/// and what to write.
+#[derive(Debug, Error)]
+pub(crate) enum ConfigError {
+    #[error("port and sock option is duplicate.")]
+    PortAndSock,
+    #[error("load config error: {name}: cannot be read: {reason}; check -config")]
+    Unreadable { name: String, reason: io::Error },
+    #[error("load config error: {name}:{line}: {problem}")]
+    File {
+        name: String,
+        line: usize,
+        problem: String,
+    },
+    #[error("load config error: {place}: {key}: {problem}")]
+    Value {
+        place: Source,
+        key: &'static str,
+        problem: String,
+    },
+    #[error(
+        "load config error: {place}: origin_policy is invalid. \
+         availables: [same_origin, same_hostname, none] got: {got}"
+    )]
+    OriginPolicy { place: Source, got: String },
+    #[error(
+        "load config error: environment: {name} and {alias} both set {key}, but differ; \
+         unset one of them"
+    )]
+    Variables {
+        name: String,
+        alias: String,
+        key: &'static str,
+    },
+}
+
+/// Something that does not keep the server from starting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Warning {
+    pub(crate) kind: WarningKind,
+    text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WarningKind {
+    UnknownKey,
+    /// A callback URL that cannot be called.
+    CallbackUrl,
+    PathNeverMatches,
+    /// The query of the connect URL.
+    QueryDropped,
+    /// A socket is set as well.
+    PortIgnored,
+    GopsIgnored,
+    UnknownLogLevel,
+    /// The public listener serves the backend API to everyone.
+    OpenApi,
+}
+
+impl WarningKind {
+    /// Whether `ekbo check` fails on it (D4).
+    pub(crate) fn fails_check(self) -> bool {
+        matches!(
+            self,
+            Self::UnknownKey | Self::CallbackUrl | Self::PathNeverMatches
+        )
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+/// A configuration, what is to be said about it, and where each value comes from.
+pub(crate) struct Loaded {
+    pub(crate) config: Config,
+    pub(crate) warnings: Vec<Warning>,
+    settings: Settings,
+}
+
+impl Loaded {
+    /// The effective configuration as YAML with the meaning and source of each value; secrets are
+    /// masked.
+    pub(crate) fn to_yaml(&self) -> String {
+        self.settings.to_yaml()
+    }
+}
+
+/// D16: read when it exists and no `-config` is given.
+const DEFAULT_FILE: &str = "config.yml";
+
+/// Reads the configuration file and everything that overrides it. A relative file is looked for in
+/// the working directory.
+pub(crate) fn load(flags: &Flags, environment: &Environment) -> Result<Loaded, ConfigError> {
+    let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    if given(&flags.port) && given(&flags.sock) {
+        return Err(ConfigError::PortAndSock);
+    }
+    let name = flags.config.as_deref().unwrap_or(DEFAULT_FILE);
+    let text = match fs::read_to_string(name) {
+        Ok(text) => Some(text),
+        Err(error) if flags.config.is_none() && error.kind() == io::ErrorKind::NotFound => None,
+        Err(reason) => {
+            let name = if name.is_empty() {
+                "\"\"".into()
+            } else {
+                name.into()
+            };
+            return Err(ConfigError::Unreadable { name, reason });
+        }
+    };
+    let file = text.as_deref().map(|text| File { name, text });
+    load_file(file.as_ref(), flags, environment)
+}
+
+fn load_file(
+    file: Option<&File<'_>>,
+    flags: &Flags,
+    environment: &Environment,
+) -> Result<Loaded, ConfigError> {
+    let (mut settings, mut warnings) = Settings::gather(file, environment, flags)?;
+    warnings.extend(flag_warnings(flags));
+    let config = meant::mean(&mut settings, environment, &mut warnings)?;
+    Ok(Loaded {
+        config,
+        warnings,
+        settings,
+    })
+}
+
+/// KB-CLI-6 and KB-CLI-7.
+fn flag_warnings(flags: &Flags) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    if flags
+        .gops_addr
+        .as_ref()
+        .is_some_and(|address| !address.is_empty())
+    {
+        let text = "flag -gops-addr: ignored, as there is no diagnostics agent; remove it";
+        warnings.push(Warning {
+            kind: WarningKind::GopsIgnored,
+            text: text.into(),
+        });
+    }
+    if let Some(word) = &flags.unknown_log_level {
+        let text = format!(
+            "flag -log-level: {word:?} is no log level, info is used; \
+             write debug, info, warn or error"
+        );
+        warnings.push(Warning {
+            kind: WarningKind::UnknownLogLevel,
+            text,
+        });
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests;

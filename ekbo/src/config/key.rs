@@ -1,0 +1,292 @@
+//! Every key of the configuration, once: name, kind, default, environment variable and meaning.
+//!
+//! The check for unknown keys, the defaults, the environment, `ekbo config` and the tests of
+//! `config.example.yml` all walk `KEYS`.
+
+use crate::flags::edit_distance;
+
+/// One configuration key.
+pub(crate) struct Key {
+    /// With a dot per level: `callback.retry.base`.
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    /// As it would be written in the file; an empty text or null is "not set".
+    pub(crate) default: &'static str,
+    /// A second name of its environment variable, known from the original's container image.
+    pub(crate) alias: Option<&'static str>,
+    /// Whether the value is masked wherever it is shown.
+    pub(crate) secret: bool,
+    pub(crate) meaning: &'static str,
+}
+
+/// How the value of a key is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    /// A text whose user information is masked wherever it is shown.
+    Url,
+    Duration,
+    Count,
+    Size,
+    Switch,
+    /// Header names and values.
+    Headers,
+    /// One text or a list of texts.
+    Texts,
+}
+
+impl Key {
+    const fn new(name: &'static str, kind: Kind, default: &'static str) -> Self {
+        Self {
+            name,
+            kind,
+            default,
+            alias: None,
+            secret: false,
+            meaning: "",
+        }
+    }
+
+    const fn alias(self, alias: &'static str) -> Self {
+        Self {
+            alias: Some(alias),
+            ..self
+        }
+    }
+
+    const fn secret(self) -> Self {
+        Self {
+            secret: true,
+            ..self
+        }
+    }
+
+    const fn means(self, meaning: &'static str) -> Self {
+        Self { meaning, ..self }
+    }
+
+    /// The environment variable that every key has.
+    pub(crate) fn variable(&self) -> String {
+        format!("EKBO_{}", self.name.to_uppercase().replace('.', "_"))
+    }
+}
+
+/// In the order `ekbo config` prints them: keys of one section stand together.
+pub(crate) const KEYS: &[Key] = &[
+    Key::new("port", Kind::Text, "\"9180\"")
+        .means("TCP port to listen on, on all interfaces; 0 lets the system choose"),
+    Key::new("sock", Kind::Text, "\"\"")
+        .alias("EKBO_UNIX_DOMAIN_SOCKET_FILENAME")
+        .means("path of a unix socket to listen on; the TCP port is then not opened"),
+    Key::new("api_listen", Kind::Text, "\"\"").means(
+        "separate address for the backend API and stats, host:port or unix:/path; \
+         they then answer 404 on the public listener",
+    ),
+    Key::new("api_token", Kind::Texts, "\"\"").secret().means(
+        "token that the backend API and stats require as Authorization: Bearer; \
+         a list allows rotation",
+    ),
+    Key::new("path.connect", Kind::Text, "\"/connect\"")
+        .alias("EKBO_CONNECT_PATH")
+        .means("path where clients open WebSockets; one that ends in / takes its whole subtree"),
+    Key::new("path.close", Kind::Text, "\"/close\"")
+        .alias("EKBO_CLOSE_PATH")
+        .means("path where the backend closes sessions"),
+    Key::new("path.stats", Kind::Text, "\"/stats\"")
+        .alias("EKBO_STATS_PATH")
+        .means("path of the counters"),
+    Key::new("path.send", Kind::Text, "\"/send\"")
+        .alias("EKBO_SEND_PATH")
+        .means("path where the backend sends messages"),
+    Key::new("path.ping", Kind::Text, "\"/ping\"")
+        .alias("EKBO_PING_PATH")
+        .means("path of the health check"),
+    Key::new("callback.connect", Kind::Url, "\"\"")
+        .alias("EKBO_CONNECT_CALLBACK_URL")
+        .means("URL asked whether a client may connect; without it every connect answers 500"),
+    Key::new("callback.establish", Kind::Url, "\"\"")
+        .alias("EKBO_ESTABLISH_CALLBACK_URL")
+        .means("URL told that a session is open; empty turns the callback off"),
+    Key::new("callback.receive", Kind::Url, "\"\"")
+        .alias("EKBO_RECEIVE_CALLBACK_URL")
+        .means("URL that gets the messages of clients; without it they are read and dropped"),
+    Key::new("callback.close", Kind::Url, "\"\"")
+        .alias("EKBO_CLOSE_CALLBACK_URL")
+        .means("URL told that a session has ended; empty turns the callback off"),
+    Key::new("callback.timeout", Kind::Duration, "0").means(
+        "longest wait for a callback's whole answer; 0 waits for ever, close callbacks then 30s",
+    ),
+    Key::new("callback.retry.base", Kind::Duration, "1s")
+        .means("longest first wait before an unanswered close callback is repeated"),
+    Key::new("callback.retry.max", Kind::Duration, "60s")
+        .means("longest wait between two attempts of a close callback"),
+    Key::new("callback.retry.age", Kind::Duration, "24h")
+        .means("age at which an unanswered close callback is given up"),
+    Key::new("session_header", Kind::Text, "X-Kuiperbelt-Session")
+        .alias("EKBO_SESSION_HEADER_NAME")
+        .means("name of the header that carries a session key"),
+    Key::new("endpoint", Kind::Text, "\"\"")
+        .alias("EKBO_SELF_ENDPOINT_URL")
+        .means(
+            "value of X-Kuiperbelt-Endpoint, where the backend reaches this node; \
+         empty means the host name, with the port from 1024 upwards",
+        ),
+    Key::new("forward_session_header", Kind::Switch, "false")
+        .means("whether a session header sent by a client reaches the connect callback"),
+    Key::new("proxy_set_header", Kind::Headers, "{}")
+        .means("headers set on every callback; an empty value removes the header"),
+    Key::new("origin_policy", Kind::Text, "none").means(
+        "which web pages may connect: none checks nothing, same_origin compares host and port, \
+         same_hostname the host alone",
+    ),
+    Key::new("strict_broadcast", Kind::Switch, "false")
+        .alias("EKBO_STRICT_BROADCAST_MODE_SWITCH")
+        .means("whether one unknown session makes a whole send or close call fail"),
+    Key::new("send_timeout", Kind::Duration, "0")
+        .means("longest wait of one send or close call for full queues; 0 waits for ever"),
+    Key::new("send_queue_size", Kind::Count, "null").means(
+        "messages of send and close that wait per session; 0 hands over to the writer directly, \
+         unset means outbox.messages and outbox.bytes",
+    ),
+    Key::new("outbox.messages", Kind::Count, "1024")
+        .means("messages that wait per session, at least 1"),
+    Key::new("outbox.bytes", Kind::Size, "1MiB").means("bytes that wait per session, at least 1"),
+    Key::new("max_body_size", Kind::Size, "16MiB")
+        .means("largest body of a backend API call, answered 413 beyond; 0 is unlimited"),
+    Key::new("max_message_size", Kind::Size, "16MiB").means(
+        "largest message of a client (Close 1009 beyond) and first message of the backend (502); \
+         0 is unlimited",
+    ),
+    Key::new("invalid_text", Kind::Text, "reject").means(
+        "what happens to text from the backend that is not UTF-8: reject it, send it as binary, \
+         or raw as it is",
+    ),
+    Key::new("duplicate_session", Kind::Text, "keep").means(
+        "what happens to the older connection of a session key used again: keep it open, \
+         or replace (close) it",
+    ),
+    Key::new("close_frame", Kind::Switch, "true").means(
+        "whether a session that the server ends gets a WebSocket close frame, or a bare TCP close",
+    ),
+    Key::new("close_callback_on_api_close", Kind::Switch, "false")
+        .means("whether a session closed by the backend gets a close callback, as in v1.4.1"),
+    Key::new("handshake_timeout", Kind::Duration, "30s")
+        .means("longest wait for the head of a request; 0 waits for ever"),
+    Key::new("idle_timeout", Kind::Duration, "0")
+        .means("a session without any traffic for so long is ended; 0 keeps it"),
+    Key::new("write_timeout", Kind::Duration, "30s")
+        .means("a session whose socket takes no byte for so long is ended; 0 waits for ever"),
+    Key::new("shutdown_timeout", Kind::Duration, "10s")
+        .means("longest graceful stop: requests in flight, queues and close callbacks"),
+    Key::new("suppress_access_log", Kind::Switch, "false")
+        .means("whether the access log is left out"),
+];
+
+pub(crate) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// Whether keys live below this name, as below `callback.retry`.
+pub(crate) fn is_section(name: &str) -> bool {
+    let below = |key: &Key| {
+        key.name
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with('.'))
+    };
+    KEYS.iter().any(below)
+}
+
+/// The key somebody who wrote `name` most likely meant. A key of the right name in the wrong
+/// section is near.
+pub(crate) fn nearest(name: &str) -> &'static str {
+    let last = |name: &str| name.rsplit('.').next().unwrap_or(name).to_owned();
+    let distance = |key: &Key| {
+        edit_distance(name, key.name).min(edit_distance(&last(name), &last(key.name)) + 1)
+    };
+    KEYS.iter()
+        .min_by_key(|key| distance(key))
+        .map_or("port", |key| key.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_and_variables_are_unique() {
+        let mut seen = HashSet::new();
+        for key in KEYS {
+            assert!(seen.insert(key.name.to_owned()), "{}", key.name);
+            assert!(seen.insert(key.variable()), "{}", key.name);
+            assert!(
+                key.alias.is_none_or(|alias| seen.insert(alias.into())),
+                "{}",
+                key.name
+            );
+            assert!(
+                !key.meaning.is_empty() && !key.meaning.contains("  "),
+                "{}",
+                key.name
+            );
+        }
+    }
+
+    /// The print of `ekbo config` opens each section once.
+    #[test]
+    fn keys_of_a_section_stand_together() {
+        let mut closed = HashSet::new();
+        let mut current = "";
+        for key in KEYS {
+            let section = key.name.rsplit_once('.').map_or("", |(section, _)| section);
+            if section != current {
+                closed.insert(current.to_owned());
+                assert!(
+                    section.is_empty() || !closed.contains(section),
+                    "{}",
+                    key.name
+                );
+                current = section;
+            }
+        }
+    }
+
+    /// Surface, head: the variable's name follows from the key's.
+    #[test]
+    fn variables_follow_from_names() {
+        assert_eq!(
+            find("callback.timeout").unwrap().variable(),
+            "EKBO_CALLBACK_TIMEOUT"
+        );
+        assert_eq!(
+            find("path.connect").unwrap().alias,
+            Some("EKBO_CONNECT_PATH")
+        );
+        assert!(find("callback").is_none());
+    }
+
+    /// D4: an unknown key is answered with the nearest one.
+    #[test]
+    fn the_nearest_key_is_found() {
+        for (written, meant) in [
+            ("prot", "port"),
+            ("Port", "port"),
+            ("callback.timout", "callback.timeout"),
+            ("callback.recieve", "callback.receive"),
+            ("path.sent", "path.send"),
+            ("establish", "callback.establish"),
+            ("ping", "path.ping"),
+            ("callback.base", "callback.retry.base"),
+            ("max_mesage_size", "max_message_size"),
+        ] {
+            assert_eq!(nearest(written), meant, "{written}");
+        }
+    }
+
+    #[test]
+    fn sections_are_known() {
+        assert!(is_section("callback") && is_section("callback.retry") && is_section("outbox"));
+        assert!(!is_section("call") && !is_section("port") && !is_section("callback.timeout"));
+    }
+}

@@ -1,0 +1,402 @@
+//! Stage two: what is meant. Turns settings of the right types into a `Config` in which no invalid
+//! value exists, or says which key is wrong, where and why.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+
+use super::environment::Environment;
+use super::value::is_secret_header;
+use super::written::{Settings, Source};
+use super::{
+    ApiListen, Callbacks, Config, ConfigError, DuplicateSession, Listen, Paths, Secret, Warning,
+    WarningKind,
+};
+use crate::callback::Retry;
+use crate::callback::target::{self, Target};
+use crate::origin::OriginPolicy;
+use crate::text::InvalidText;
+
+const PATHS: [&str; 5] = [
+    "path.connect",
+    "path.close",
+    "path.stats",
+    "path.send",
+    "path.ping",
+];
+
+/// Header names that have a meaning of their own in requests and answers that carry the session
+/// header.
+const TAKEN_HEADERS: [&str; 12] = [
+    "x-kuiperbelt-endpoint",
+    "x-kuiperbelt-subprotocol",
+    "x-kuiperbelt-close-code",
+    "x-kuiperbelt-close-reason",
+    "host",
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Also fills the endpoint into the settings when it was left to us.
+pub(super) fn mean(
+    settings: &mut Settings,
+    environment: &Environment,
+    warnings: &mut Vec<Warning>,
+) -> Result<Config, ConfigError> {
+    let port = port(settings)?;
+    if settings.text("endpoint").is_none() {
+        let endpoint = default_endpoint(settings, environment, port)?;
+        settings.set_default("endpoint", &endpoint);
+    }
+    let settings = &*settings;
+    let config = Config {
+        listen: listen(settings, port, warnings),
+        api_listen: settings
+            .text("api_listen")
+            .map(|_| api_listen(settings))
+            .transpose()?,
+        api_token: api_token(settings)?,
+        paths: paths(settings, warnings)?,
+        callback: callbacks(settings, warnings)?,
+        session_header: session_header(settings)?,
+        endpoint: endpoint(settings)?,
+        strict_broadcast: settings.switch("strict_broadcast"),
+        proxy_set_header: proxy_set_header(settings)?,
+        send_timeout: optional(settings.duration("send_timeout")),
+        send_queue_size: match settings.number("send_queue_size") {
+            Some(_) => Some(number(settings, "send_queue_size")?),
+            None => None,
+        },
+        outbox_messages: at_least_one(settings, "outbox.messages")?,
+        outbox_bytes: at_least_one(settings, "outbox.bytes")?,
+        origin_policy: origin_policy(settings)?,
+        idle_timeout: optional(settings.duration("idle_timeout")),
+        write_timeout: optional(settings.duration("write_timeout")),
+        handshake_timeout: optional(settings.duration("handshake_timeout")),
+        shutdown_timeout: settings.duration("shutdown_timeout"),
+        suppress_access_log: settings.switch("suppress_access_log"),
+        forward_session_header: settings.switch("forward_session_header"),
+        close_frame: settings.switch("close_frame"),
+        close_callback_on_api_close: settings.switch("close_callback_on_api_close"),
+        max_body_size: limit(settings, "max_body_size")?,
+        max_message_size: limit(settings, "max_message_size")?,
+        duplicate_session: choice(
+            settings,
+            "duplicate_session",
+            [
+                ("keep", DuplicateSession::Keep),
+                ("replace", DuplicateSession::Replace),
+            ],
+        )?,
+        invalid_text: choice(
+            settings,
+            "invalid_text",
+            [
+                ("reject", InvalidText::Reject),
+                ("binary", InvalidText::Binary),
+                ("raw", InvalidText::Raw),
+            ],
+        )?,
+    };
+    let public = matches!(config.listen, Listen::Tcp(_)) && config.api_listen.is_none();
+    if public && config.api_token.is_empty() {
+        warnings.push(open_api());
+    }
+    Ok(config)
+}
+
+/// KB-CFG-4: always a number, also where the endpoint is given.
+fn port(settings: &Settings) -> Result<u16, ConfigError> {
+    let text = settings.text("port").unwrap_or_default();
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten().ok_or_else(|| {
+        settings.fault(
+            "port",
+            format!("{text:?} is no port; write a number from 0 to 65535"),
+        )
+    })
+}
+
+/// KB-CFG-5: the host name, with the port the node listens on from 1024 upwards.
+fn default_endpoint(
+    settings: &Settings,
+    environment: &Environment,
+    port: u16,
+) -> Result<String, ConfigError> {
+    let host = environment.hostname().ok_or_else(|| {
+        settings.fault(
+            "endpoint",
+            "the host name of this machine is unknown; set the endpoint",
+        )
+    })?;
+    Ok(if port >= 1024 {
+        format!("{host}:{port}")
+    } else {
+        host.into()
+    })
+}
+
+/// KB-CLI-5: a socket wins over a port, wherever both were written.
+fn listen(settings: &Settings, port: u16, warnings: &mut Vec<Warning>) -> Listen {
+    let Some(socket) = settings.text("sock") else {
+        return Listen::Tcp(port);
+    };
+    if *settings.source("port") != Source::Default {
+        let place = settings.source("sock");
+        let problem = format!("ignored, as the socket {socket:?} is set ({place})");
+        warnings.push(settings.warning(WarningKind::PortIgnored, "port", &problem));
+    }
+    Listen::Unix(PathBuf::from(socket))
+}
+
+fn api_listen(settings: &Settings) -> Result<ApiListen, ConfigError> {
+    let text = settings.text("api_listen").unwrap_or_default();
+    let fault = |problem: &str| Err(settings.fault("api_listen", format!("{text:?} {problem}")));
+    if let Some(path) = text.strip_prefix("unix:") {
+        return match path {
+            "" => fault("has no socket path; write unix:/PATH.sock"),
+            _ if settings.text("sock") == Some(path) => fault("is the public socket already"),
+            _ => Ok(ApiListen::Unix(PathBuf::from(path))),
+        };
+    }
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return fault("has no port; write HOST:PORT or unix:/PATH.sock");
+    };
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) || port.parse::<u16>().is_err() {
+        return fault("has no port from 0 to 65535; write HOST:PORT or unix:/PATH.sock");
+    }
+    let literal = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    match literal {
+        Some(address) if address.parse::<std::net::Ipv6Addr>().is_err() => {
+            fault("has no IPv6 address between [ and ]")
+        }
+        None if host.is_empty() => fault("has no host; write 0.0.0.0:PORT for all interfaces"),
+        None if !host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) =>
+        {
+            fault("has no host name or address before the port; write IPv6 addresses in [ ]")
+        }
+        _ => Ok(ApiListen::Tcp(text.into())),
+    }
+}
+
+/// A token must be something a client can send: visible ASCII.
+fn api_token(settings: &Settings) -> Result<Vec<Secret>, ConfigError> {
+    let tokens = settings.texts("api_token");
+    if tokens
+        .iter()
+        .all(|token| token.bytes().all(|byte| byte.is_ascii_graphic()))
+    {
+        return Ok(tokens.iter().map(|token| Secret::new(token)).collect());
+    }
+    let problem = "a token has a character other than visible ASCII; use letters and digits";
+    Err(settings.fault("api_token", problem))
+}
+
+/// KB-CFG-8: no two paths are equal, and `/` belongs to neither connect nor stats.
+fn paths(settings: &Settings, warnings: &mut Vec<Warning>) -> Result<Paths, ConfigError> {
+    let path = |name: &str| settings.text(name).unwrap_or_default();
+    for (index, name) in PATHS.into_iter().enumerate() {
+        if let Some(other) = PATHS[..index]
+            .iter()
+            .find(|other| path(other) == path(name))
+        {
+            // The one that was written is the one to change.
+            let written = *settings.source(name) != Source::Default;
+            let (name, other) = if written {
+                (name, *other)
+            } else {
+                (*other, name)
+            };
+            let problem = format!("{:?} is {other} as well; give each its own", path(name));
+            return Err(settings.fault(name, problem));
+        }
+        if path(name) == "/" && matches!(name, "path.connect" | "path.stats") {
+            let problem = "\"/\" would take every path; write another, such as \"/connect/\"";
+            return Err(settings.fault(name, problem));
+        }
+        if !path(name).starts_with('/') {
+            let problem = format!(
+                "{:?} never matches, as it does not begin with /",
+                path(name)
+            );
+            warnings.push(settings.warning(WarningKind::PathNeverMatches, name, &problem));
+        }
+    }
+    Ok(Paths {
+        connect: path("path.connect").into(),
+        close: path("path.close").into(),
+        stats: path("path.stats").into(),
+        send: path("path.send").into(),
+        ping: path("path.ping").into(),
+    })
+}
+
+fn callbacks(settings: &Settings, warnings: &mut Vec<Warning>) -> Result<Callbacks, ConfigError> {
+    let mut target = |name| callback(settings, name, warnings);
+    Ok(Callbacks {
+        connect: target("callback.connect")?,
+        establish: target("callback.establish")?,
+        receive: target("callback.receive")?,
+        close: target("callback.close")?,
+        timeout: optional(settings.duration("callback.timeout")),
+        retry: retry(settings)?,
+    })
+}
+
+/// KB-CFG-7: a URL that cannot work is a warning; only a receive URL that is none stops the start.
+fn callback(
+    settings: &Settings,
+    name: &'static str,
+    warnings: &mut Vec<Warning>,
+) -> Result<Option<Target>, ConfigError> {
+    let Some(text) = settings.text(name) else {
+        return Ok(None);
+    };
+    let masked = target::masked(text);
+    let target = Target::parse(text);
+    let mut warn = |kind, problem: &str| {
+        warnings.push(settings.warning(kind, name, &format!("{masked:?} {problem}")));
+    };
+    match &target {
+        Target::Unparsable(reason) if name == "callback.receive" => {
+            return Err(settings.fault(name, format!("{masked:?} {reason}")));
+        }
+        Target::Unparsable(reason) | Target::Unreachable(reason) => {
+            warn(WarningKind::CallbackUrl, reason);
+        }
+        Target::Good(address) if name == "callback.connect" && address.uri().query().is_some() => {
+            let problem = "has a query that is never sent, as the client's takes its place";
+            warn(WarningKind::QueryDropped, problem);
+        }
+        Target::Good(_) => {}
+    }
+    Ok(Some(target))
+}
+
+fn retry(settings: &Settings) -> Result<Retry, ConfigError> {
+    let [base, max, age] =
+        ["base", "max", "age"].map(|part| settings.duration(&format!("callback.retry.{part}")));
+    if base.is_zero() {
+        let problem = "0 would repeat without any pause; write for example 1s";
+        return Err(settings.fault("callback.retry.base", problem));
+    }
+    if max < base {
+        let problem = "shorter than callback.retry.base; write the same or more";
+        return Err(settings.fault("callback.retry.max", problem));
+    }
+    Ok(Retry { base, max, age })
+}
+
+fn session_header(settings: &Settings) -> Result<HeaderName, ConfigError> {
+    let text = settings.text("session_header").unwrap_or_default();
+    let name = header_name(text).map_err(|problem| settings.fault("session_header", problem))?;
+    if TAKEN_HEADERS.contains(&name.as_str()) {
+        let problem = format!("{text:?} has another meaning already; choose another name");
+        return Err(settings.fault("session_header", problem));
+    }
+    Ok(name)
+}
+
+fn endpoint(settings: &Settings) -> Result<HeaderValue, ConfigError> {
+    let text = settings.text("endpoint").unwrap_or_default();
+    header_value(text).map_err(|problem| settings.fault("endpoint", format!("{text:?} {problem}")))
+}
+
+fn proxy_set_header(settings: &Settings) -> Result<Vec<(HeaderName, HeaderValue)>, ConfigError> {
+    let pair = |(name, text): &(String, String)| {
+        let mut value =
+            header_value(text).map_err(|problem| format!("the value of {name:?} {problem}"))?;
+        value.set_sensitive(is_secret_header(name));
+        Ok((header_name(name)?, value))
+    };
+    let headers = settings.headers("proxy_set_header").iter().map(pair);
+    headers
+        .collect::<Result<_, String>>()
+        .map_err(|problem| settings.fault("proxy_set_header", problem))
+}
+
+fn header_name(text: &str) -> Result<HeaderName, String> {
+    let problem = || format!("{text:?} is no header name; use letters, digits and -");
+    HeaderName::from_bytes(text.as_bytes()).map_err(|_| problem())
+}
+
+fn header_value(text: &str) -> Result<HeaderValue, &'static str> {
+    let problem =
+        "has a line end or another control character, which no header can carry; remove it";
+    HeaderValue::from_bytes(text.as_bytes()).map_err(|_| problem)
+}
+
+/// KB-CFG-3.
+fn origin_policy(settings: &Settings) -> Result<OriginPolicy, ConfigError> {
+    match settings.text("origin_policy").unwrap_or_default() {
+        "none" => Ok(OriginPolicy::None),
+        "same_origin" => Ok(OriginPolicy::SameOrigin),
+        "same_hostname" => Ok(OriginPolicy::SameHostname),
+        other => Err(ConfigError::OriginPolicy {
+            place: settings.source("origin_policy").clone(),
+            got: other.escape_debug().to_string(),
+        }),
+    }
+}
+
+fn choice<T: Copy, const N: usize>(
+    settings: &Settings,
+    name: &'static str,
+    choices: [(&str, T); N],
+) -> Result<T, ConfigError> {
+    let text = settings.text(name).unwrap_or_default();
+    let chosen = choices.iter().find(|(word, _)| *word == text);
+    chosen.map(|(_, choice)| *choice).ok_or_else(|| {
+        let words = choices.map(|(word, _)| word).join(", ");
+        settings.fault(
+            name,
+            format!("{text:?} is none of the choices; write one of {words}"),
+        )
+    })
+}
+
+/// 0 means "none" for every duration that may be left out.
+fn optional(duration: Duration) -> Option<Duration> {
+    (!duration.is_zero()).then_some(duration)
+}
+
+/// 0 means "unlimited".
+fn limit(settings: &Settings, name: &'static str) -> Result<Option<usize>, ConfigError> {
+    number(settings, name).map(|limit| (limit > 0).then_some(limit))
+}
+
+fn at_least_one(settings: &Settings, name: &'static str) -> Result<usize, ConfigError> {
+    match number(settings, name)? {
+        0 => Err(settings.fault(name, "0 would hold nothing; write 1 or more")),
+        number => Ok(number),
+    }
+}
+
+fn number(settings: &Settings, name: &'static str) -> Result<usize, ConfigError> {
+    let number = settings.number(name).unwrap_or_default();
+    usize::try_from(number)
+        .map_err(|_| settings.fault(name, "more than this machine can address; write less"))
+}
+
+/// KB-NET-7.
+fn open_api() -> Warning {
+    let text = "the backend API is open to everyone who can reach the public listener; \
+                set api_token or api_listen";
+    Warning {
+        kind: WarningKind::OpenApi,
+        text: text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! Log lines on standard error: time, level, message and fields as JSON, separated by tabs. And
+//! what of a request may be shown in them.
+
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+
+use http::HeaderMap;
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, Registry};
+
+use crate::flags::LogLevel;
+
+/// Starts logging for the whole process.
+pub(crate) fn start(level: LogLevel) {
+    let level = match level {
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Error => LevelFilter::ERROR,
+    };
+    let ours = Targets::new()
+        .with_target("ekbo", level)
+        .with_target("kuiperbelt", level);
+    // A second start in one process keeps the first; there is none.
+    let _ = Registry::default().with(Lines.with_filter(ours)).try_init();
+}
+
+/// Header fields for a log line, credentials masked.
+pub(crate) struct Shown<'a>(pub(crate) &'a HeaderMap);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (name, value)) in self.0.iter().enumerate() {
+            let separator = if at > 0 { "; " } else { "" };
+            let is_secret = matches!(
+                name.as_str(),
+                "authorization" | "cookie" | "set-cookie" | "proxy-authorization"
+            );
+            let value = String::from_utf8_lossy(value.as_bytes());
+            let value = if is_secret { "****" } else { &*value };
+            write!(f, "{separator}{name}: {value}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A message body for a log line: text as it is, anything else in hexadecimal.
+pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Display for Bytes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match std::str::from_utf8(self.0) {
+            Ok(text) => f.write_str(text),
+            Err(_) => self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
+        }
+    }
+}
+
+struct Lines;
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let mut line = String::with_capacity(160);
+        let _ = SystemTime.format_time(&mut Writer::new(&mut line));
+        let level = match *event.metadata().level() {
+            Level::ERROR => "error",
+            Level::WARN => "warn",
+            Level::INFO => "info",
+            Level::DEBUG | Level::TRACE => "debug",
+        };
+        let _ = write!(
+            line,
+            "\t{level}\t{}",
+            fields.message.replace(['\n', '\t'], " ")
+        );
+        if !fields.others.is_empty() {
+            let _ = write!(line, "\t{}", Value::Object(fields.others));
+        }
+        line.push('\n');
+        // With standard error gone there is nowhere left to say so.
+        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: Map<String, Value>,
+}
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: Value) {
+        self.others.insert(field.name().to_owned(), value);
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let text = format!("{value:?}");
+        if field.name() == "message" {
+            self.message = text;
+        } else {
+            self.put(field, text.into());
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_masked() {
+        let mut headers = HeaderMap::new();
+        headers.insert("cookie", "a=b".parse().unwrap());
+        headers.insert("authorization", "Bearer x".parse().unwrap());
+        headers.insert("accept", "y".parse().unwrap());
+        assert_eq!(
+            Shown(&headers).to_string(),
+            "cookie: ****; authorization: ****; accept: y"
+        );
+    }
+
+    #[test]
+    fn bodies_that_are_not_text_are_shown_in_hexadecimal() {
+        assert_eq!(Bytes(b"hi").to_string(), "hi");
+        assert_eq!(Bytes(b"\xff\x00").to_string(), "ff00");
+    }
+}

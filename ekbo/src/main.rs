@@ -1,0 +1,147 @@
+//! `ekbo`: reads its arguments and its configuration, builds the server and runs it until a
+//! signal.
+
+mod access_log;
+mod app;
+mod backend_api;
+mod callback;
+mod config;
+mod demo;
+mod flags;
+mod log;
+mod origin;
+mod text;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::app::App;
+use crate::config::{Environment, Loaded, WarningKind};
+use crate::flags::{Command, Invocation};
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let Invocation { command, flags } = match flags::parse(std::env::args_os().skip(1)) {
+        Ok(invocation) => invocation,
+        Err(error) => {
+            print_error(&error);
+            return ExitCode::from(2);
+        }
+    };
+    match command {
+        Command::Version => {
+            return print(&format!("ekbo version: {}\n", env!("CARGO_PKG_VERSION")));
+        }
+        Command::Help => {
+            print_error(&flags::usage());
+            return ExitCode::SUCCESS;
+        }
+        Command::Serve | Command::Demo | Command::Check | Command::Config => {}
+    }
+    log::start(flags.log_level);
+    let loaded = match config::load(&flags, &Environment::of_process()) {
+        Ok(loaded) => loaded,
+        Err(failure) => {
+            error!("{failure}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match command {
+        Command::Check => return check(&loaded),
+        Command::Config => return print(&loaded.to_yaml()),
+        _ => {}
+    }
+    for warning in &loaded.warnings {
+        // The demo listens on loopback, whatever the configuration says.
+        if command != Command::Demo || warning.kind != WarningKind::OpenApi {
+            warn!("{warning}");
+        }
+    }
+    let started = Runtime::new()
+        .map_err(|failure| failure.to_string())
+        .and_then(|runtime| {
+            let run = run(command, loaded);
+            let ran = runtime.block_on(run);
+            runtime.shutdown_background();
+            ran.map_err(|failure| failure.to_string())
+        });
+    match started {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            error!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command, loaded: Loaded) -> Result<(), app::StartError> {
+    if command == Command::Demo {
+        let (app, backend, welcome) = App::demo(loaded.config)?;
+        print(&welcome);
+        app.run(asked_to_stop()).await;
+        drop(backend);
+    } else {
+        App::build(&loaded.config)?.run(asked_to_stop()).await;
+    }
+    Ok(())
+}
+
+/// Returns at the first SIGTERM or SIGINT; from then on the second ends the process at once.
+async fn asked_to_stop() {
+    let (Ok(mut term), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        warn!("signals cannot be caught: the server stops without waiting");
+        return std::future::pending().await;
+    };
+    let mut next = async move || {
+        tokio::select! {
+            _ = term.recv() => (signal_hook::consts::SIGTERM, "SIGTERM"),
+            _ = interrupt.recv() => (signal_hook::consts::SIGINT, "SIGINT"),
+        }
+    };
+    let (_, name) = next().await;
+    info!("received {name}. shutting down...");
+    tokio::spawn(async move {
+        let (number, _) = next().await;
+        // Only a signal that cannot be raised returns from here.
+        let _ = signal_hook::low_level::emulate_default_handler(number);
+    });
+}
+
+/// Says what is wrong with a configuration that could be read.
+fn check(loaded: &Loaded) -> ExitCode {
+    for warning in &loaded.warnings {
+        if warning.kind.fails_check() {
+            error!("{warning}");
+        } else {
+            warn!("{warning}");
+        }
+    }
+    if loaded
+        .warnings
+        .iter()
+        .any(|warning| warning.kind.fails_check())
+    {
+        return ExitCode::FAILURE;
+    }
+    print("the configuration is valid\n")
+}
+
+/// Writes to standard output; a reader that has gone away is no failure.
+fn print(text: &str) -> ExitCode {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn print_error(text: &dyn std::fmt::Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}

@@ -1,0 +1,39 @@
+# Shortcuts for what is done often. Each is a line or two: `just` itself is optional.
+
+# list the recipes
+default:
+    @just --list
+
+# format everything
+fmt:
+    cargo fmt --all
+
+# clippy as the checks run it, with and without the default features
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo clippy --workspace --all-targets --no-default-features -- -D warnings
+
+# tests; `just test -p kuiperbelt` for one crate
+test *arguments="--workspace":
+    cargo test {{ arguments }}
+
+# documentation, with broken links as errors
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Autobahn against the echo example; `just autobahn 6 7` for some sections
+autobahn *sections:
+    script/autobahn {{ sections }}
+
+# a scenario against the release build; `just bench idle --connections 1000`
+bench *arguments="idle":
+    cargo build --release -p ekbo -p bench
+    target/release/bench {{ arguments }}
+
+# the chat, on http://127.0.0.1:9180/
+demo:
+    cargo run -p ekbo -- demo
+
+# everything, as continuous integration does; installs what is missing
+check:
+    script/test
