@@ -107,7 +107,7 @@ impl Outgoing {
 
 impl Connection {
     /// A connection that starts with what the client sent early.
-    pub(crate) fn new(seat: Seat, stream: Stream, early: Bytes) -> Self {
+    pub(crate) fn new(seat: Seat, stream: Stream, early: &[u8]) -> Self {
         let now = Instant::now();
         Self {
             decoder: Decoder::new(seat.options.max_message),
@@ -115,6 +115,7 @@ impl Connection {
             stream,
             phase: Phase::Open,
             end: None,
+            // A copy: the bytes of hyper's buffer keep the whole buffer.
             unread: BytesMut::from(early),
             receiving: None,
             held: None,
@@ -180,8 +181,10 @@ impl Connection {
                 let mut input = &mut unread[..];
                 self.decode(&mut input, context);
                 let rest = input.len();
-                let _ = unread.split_to(unread.len() - rest);
-                self.unread = unread;
+                if rest > 0 {
+                    let _ = unread.split_to(unread.len() - rest);
+                    self.unread = unread;
+                }
                 continue;
             }
             match self.poll_fill(context) {

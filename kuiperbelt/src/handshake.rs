@@ -17,8 +17,8 @@ use tracing::error;
 use crate::answer::{self, Answer};
 use crate::body::Body;
 use crate::connection::Connection;
-use crate::half_close::HalfClose;
 use crate::handler::{Admission, DynHandler, Handler};
+use crate::http_stream::HttpStream;
 use crate::hub::Hub;
 use crate::message::End;
 use crate::metrics::Raised;
@@ -203,11 +203,11 @@ async fn enter(seat: Seat, upgrade: OnUpgrade) {
     let is_established = seat.handler.clone().establish(seat.session.clone()).await;
     let connection = if is_established {
         seat.session.establish();
-        Connection::new(seat, stream, early)
+        Connection::new(seat, stream, &early)
     } else {
         seat.hub.metrics().connect_errors.increment();
         let end = End::new(CloseCode::INTERNAL_ERROR, "establish failed");
-        Connection::new(seat, stream, early).refused(end)
+        Connection::new(seat, stream, &early).refused(end)
     };
     // A fresh task, as small as the connection itself.
     tokio::spawn(connection);
@@ -215,7 +215,7 @@ async fn enter(seat: Seat, upgrade: OnUpgrade) {
 
 /// Takes the socket back from hyper, with what the client sent ahead of its 101.
 fn into_stream(upgraded: Upgraded) -> Result<(Stream, bytes::Bytes), Upgraded> {
-    let parts = upgraded.downcast::<TokioIo<HalfClose>>()?;
+    let parts = upgraded.downcast::<TokioIo<HttpStream>>()?;
     Ok((parts.io.into_inner().into_inner(), parts.read_buf))
 }
 

@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use tracing::{debug, error};
 use crate::answer::{self, Answer};
 use crate::body::Body;
 use crate::door::Doors;
-use crate::half_close::HalfClose;
+use crate::http_stream::{Answering, HttpStream};
 use crate::stream::Stream;
 
 /// Connections that the kernel completes ahead of us.
@@ -126,8 +127,12 @@ fn bind(address: SocketAddr) -> io::Result<Listener> {
 
 /// Whether the path is a socket that refuses connections.
 fn is_abandoned(path: &Path) -> bool {
-    std::os::unix::net::UnixStream::connect(path)
-        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    let is_socket = path
+        .symlink_metadata()
+        .is_ok_and(|file| file.file_type().is_socket());
+    is_socket
+        && std::os::unix::net::UnixStream::connect(path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// Serves a listener until `stop` is cancelled and the requests in flight then are answered.
@@ -139,22 +144,27 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(None);
     builder
-        .timer(TokioTimer::new())
         .max_buf_size(MAX_HEAD)
-        .max_headers(MAX_FIELDS);
-    builder
-        .header_read_timeout(head_timeout)
+        .max_headers(MAX_FIELDS)
         .title_case_headers(true);
     let connections = TaskTracker::new();
     while let Some(stream) = next(&listener, &stop).await {
+        let answering = Answering::default();
+        let stream = HttpStream::new(stream, answering.clone(), head_timeout);
         let doors = Arc::clone(&doors);
         let service = service_fn(move |request| {
-            let doors = Arc::clone(&doors);
-            async move { Ok::<_, Infallible>(answer_to(request, &doors).await) }
+            let (doors, answering) = (Arc::clone(&doors), answering.clone());
+            async move {
+                answering.set(true);
+                let answer = answer_to(request, &doors).await;
+                answering.set(false);
+                Ok::<_, Infallible>(answer)
+            }
         });
         let connection = builder
-            .serve_connection(TokioIo::new(HalfClose::new(stream)), service)
+            .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         let stop = stop.clone();
         connections.spawn(async move {
