@@ -213,8 +213,11 @@ impl App {
         if timeout_at(requests, answered).await.is_err() {
             warn!("requests are left unanswered");
         }
-        self.hub
-            .stop(&End::new(CloseCode::GOING_AWAY, "going away"));
+        // Whoever does not take its messages in half of what is left goes without, so that its
+        // end can be told in the other half.
+        let now = Instant::now();
+        let flush_by = now + deadline.saturating_duration_since(now) / 2;
+        self.hub.stop(&End::new(CloseCode::GOING_AWAY, "going away"), flush_by);
         if timeout_at(deadline, self.hub.finished()).await.is_err() {
             let metrics = self.hub.metrics();
             warn!(

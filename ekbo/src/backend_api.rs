@@ -59,6 +59,9 @@ enum Action {
     Close(End),
 }
 
+/// A session that a call names, and the key as it stands in the request.
+type Target = (Session, Bytes);
+
 /// A session that a call failed for.
 struct Failure {
     error: &'static str,
@@ -233,7 +236,7 @@ impl BackendApi {
     }
 
     /// The sessions named, and a failure for each key that means none.
-    fn targets(&self, head: &Parts) -> Result<(Vec<(Session, Bytes)>, Vec<Failure>), Refused> {
+    fn targets(&self, head: &Parts) -> Result<(Vec<Target>, Vec<Failure>), Refused> {
         if !self.is_authorized(head.headers.get(AUTHORIZATION)) {
             return Err(Refused::Unauthorized);
         }
@@ -320,7 +323,7 @@ impl BackendApi {
 
 /// Hands the message to every session and returns the failures in the order in which they happen.
 async fn deliver_to_all(
-    sessions: &[(Session, Bytes)],
+    sessions: &[Target],
     action: &Action,
     message: &Message,
     deadline: Option<Instant>,

@@ -13,7 +13,7 @@ use kuiperbelt::{
     offered_subprotocols,
 };
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 mod client;
 mod close;
@@ -26,6 +26,7 @@ use self::close::Closer;
 pub(crate) use self::close::Retry;
 use self::headers::{Headers, SUBPROTOCOL};
 use self::target::Target;
+use crate::log;
 use crate::text::{InvalidText, message};
 
 /// The time-out of a close callback when `callback.timeout` is 0.
@@ -208,6 +209,11 @@ impl Handler for Gateway {
         };
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        debug!(
+            session = %String::from_utf8_lossy(session.key()),
+            body = %log::Bytes(&message.payload),
+            "message of a client"
+        );
         let error = match self
             .post(target, session.key(), headers, message.payload)
             .await

@@ -20,10 +20,12 @@ use kuiperbelt_websocket::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{debug, info};
 
 use crate::message::{End, Received};
 use crate::seat::Seat;
+use crate::session::Ending;
 use crate::stream::Stream;
 
 /// How long the client has to take our close frame, to answer it, and to end its side of TCP.
@@ -69,9 +71,11 @@ pub(crate) struct Connection {
     /// Since when the socket has taken no byte of what is to be written.
     blocked_since: Option<Instant>,
     last_active: Instant,
-    /// When the phase is given up, after `Flushing`.
-    deadline: Instant,
+    /// When the phase is given up.
+    deadline: Option<Instant>,
     alarm: Option<Pin<Box<Sleep>>>,
+    /// Keeps a stop waiting for the socket's orderly end.
+    _unfinished: TaskTrackerToken,
 }
 
 /// In the order in which a connection goes through them; some are left out.
@@ -109,6 +113,7 @@ impl Connection {
     /// A connection that starts with what the client sent early.
     pub(crate) fn new(seat: Seat, stream: Stream, early: &[u8]) -> Self {
         let now = Instant::now();
+        let unfinished = seat.hub.unfinished();
         Self {
             decoder: Decoder::new(seat.options.max_message),
             seat: Some(seat),
@@ -125,8 +130,9 @@ impl Connection {
             offset: 0,
             blocked_since: None,
             last_active: now,
-            deadline: now,
+            deadline: None,
             alarm: None,
+            _unfinished: unfinished,
         }
     }
 
@@ -330,8 +336,9 @@ impl Connection {
         let end = seat.session.take(context, is_blocked, |frame| {
             writing.push_back(Outgoing::Message(frame));
         });
-        if end.is_some() {
-            self.end = end;
+        if let Some(Ending { end, flush_by }) = end {
+            self.end = Some(end);
+            self.deadline = flush_by;
             self.phase = Phase::Flushing;
         }
     }
@@ -342,11 +349,15 @@ impl Connection {
                 if self.writing.capacity() > MAX_SLICES {
                     self.writing = VecDeque::new();
                 }
+                // While the socket was blocked nobody woke us for more.
+                self.collect(context);
+            }
+            if self.writing.is_empty() {
                 match self.phase {
                     Phase::Flushing => self.flushed(),
                     Phase::Parting { awaits_close: true } => {
                         self.phase = Phase::Awaiting;
-                        self.deadline = Instant::now() + FAREWELL;
+                        self.deadline = Some(Instant::now() + FAREWELL);
                     }
                     Phase::Parting {
                         awaits_close: false,
@@ -482,7 +493,7 @@ impl Connection {
         self.detach();
         self.writing.extend(frame.map(Outgoing::Close));
         self.phase = Phase::Parting { awaits_close };
-        self.deadline = Instant::now() + FAREWELL;
+        self.deadline = Some(Instant::now() + FAREWELL);
     }
 
     /// The client ended its side, and said so by a close frame before, or did not.
@@ -527,7 +538,7 @@ impl Connection {
         } else {
             Phase::Lingering
         };
-        self.deadline = Instant::now() + FAREWELL;
+        self.deadline = Some(Instant::now() + FAREWELL);
         self.writing = VecDeque::new();
         if self.stream.shutdown_write().is_err() {
             self.phase = Phase::Done;
@@ -540,9 +551,10 @@ impl Connection {
         }
     }
 
-    /// The session is over when its last frame is written and the handler has nothing in hand.
+    /// The session is over when its last frame is written and the handler has nothing in hand;
+    /// the socket is not, yet.
     fn leave_if_over(&mut self) {
-        if self.phase < Phase::Lingering || self.receiving.is_some() {
+        if self.phase < Phase::Awaiting || self.receiving.is_some() {
             return;
         }
         if let Some(seat) = self.seat.take() {
@@ -578,9 +590,9 @@ impl Connection {
                 let is_idle = self.phase == Phase::Open && self.receiving.is_none();
                 let idle = options.idle_timeout.filter(|_| is_idle);
                 let idle = idle.map(|timeout| self.last_active + timeout);
-                [write, idle].into_iter().flatten().min()
+                [write, idle, self.deadline].into_iter().flatten().min()
             }
-            Phase::Parting { .. } | Phase::Awaiting | Phase::Lingering => Some(self.deadline),
+            Phase::Parting { .. } | Phase::Awaiting | Phase::Lingering => self.deadline,
             Phase::Done => None,
         }
     }
@@ -589,14 +601,13 @@ impl Connection {
         match self.phase {
             Phase::Open | Phase::Flushing => {
                 let Some(seat) = &self.seat else { return };
-                let timeout = seat.options.write_timeout.unwrap_or_default();
-                if self
-                    .blocked_since
-                    .is_some_and(|since| since + timeout <= due)
-                {
+                let blocked = self.blocked_since.zip(seat.options.write_timeout);
+                if blocked.is_some_and(|(since, timeout)| since + timeout <= due) {
                     seat.hub.metrics().message_errors.increment();
                     info!("connection is closed");
                     self.over(End::abnormal("write timeout"));
+                } else if self.phase == Phase::Flushing {
+                    self.over(End::abnormal(""));
                 } else {
                     self.part_by_server(End::new(CloseCode::GOING_AWAY, "idle timeout"));
                 }

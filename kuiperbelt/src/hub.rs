@@ -8,6 +8,7 @@ use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -28,7 +29,7 @@ pub struct Hub {
     /// Sessions that are not over, and closes that have not been told.
     unfinished: TaskTracker,
     /// Once set, a session that is admitted ends at once.
-    stopping: RwLock<Option<End>>,
+    stopping: RwLock<Option<(End, Instant)>>,
 }
 
 impl Hub {
@@ -54,15 +55,16 @@ impl Hub {
         &self.metrics
     }
 
-    /// Ends every session, now and from now on, once what is queued for it is written.
-    pub fn stop(&self, end: &End) {
-        *self.stopping.write() = Some(end.clone());
+    /// Ends every session, now and from now on, once what is queued for it is written, or at
+    /// `flush_by` when that takes too long.
+    pub fn stop(&self, end: &End, flush_by: Instant) {
+        *self.stopping.write() = Some((end.clone(), flush_by));
         let mut sessions = self.unreachable.lock().clone();
         for shard in &self.shards {
             sessions.extend(shard.read().iter().map(|found| found.0.clone()));
         }
         for session in sessions {
-            session.end(end.clone());
+            session.end_by(end.clone(), Some(flush_by));
         }
     }
 
@@ -83,8 +85,8 @@ impl Hub {
         if let Some(before) = &before {
             self.unreachable.lock().push(before.clone());
         }
-        if let Some(end) = &*self.stopping.read() {
-            session.end(end.clone());
+        if let Some((end, flush_by)) = &*self.stopping.read() {
+            session.end_by(end.clone(), Some(*flush_by));
         }
         before
     }
@@ -185,7 +187,7 @@ mod tests {
         hub.admit(&older);
         hub.admit(&newer);
         let end = End::abnormal("test");
-        hub.stop(&end);
+        hub.stop(&end, Instant::now());
         hub.admit(&late);
         for session in [older, newer, late] {
             assert_eq!(session.decided(), Some(end.clone()));

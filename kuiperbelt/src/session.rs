@@ -50,6 +50,14 @@ pub enum SendError {
     TimedOut,
 }
 
+/// An end that is decided, though what is queued is still to be written.
+#[derive(Debug, Clone)]
+pub(crate) struct Ending {
+    pub(crate) end: End,
+    /// When writing is given up.
+    pub(crate) flush_by: Option<Instant>,
+}
+
 /// A handle on one connected client. Clones are cheap and mean the same session.
 #[derive(Clone)]
 pub struct Session(Arc<Inner>);
@@ -77,7 +85,7 @@ struct Outbox {
     waker: Option<Waker>,
     /// Whether it sleeps until there is a message, or only until there is an end.
     wakes_for_messages: bool,
-    end: Option<End>,
+    ending: Option<Ending>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -161,11 +169,16 @@ impl Session {
     /// Ends the session after what is queued, without waiting; nothing happens if its end is
     /// already decided.
     pub fn end(&self, end: End) {
+        self.end_by(end, None);
+    }
+
+    /// The same, with a time after which what is queued is dropped.
+    pub(crate) fn end_by(&self, end: End, flush_by: Option<Instant>) {
         let mut outbox = self.0.outbox.lock();
         if matches!(outbox.stage, Stage::Ending | Stage::Ended) {
             return;
         }
-        outbox.decide(end);
+        outbox.decide(Ending { end, flush_by });
     }
 
     async fn offer(&self, offer: Offer, deadline: Option<Instant>) -> Result<(), SendError> {
@@ -217,14 +230,14 @@ impl Session {
         context: &Context<'_>,
         only_end: bool,
         frame: impl FnMut(Bytes),
-    ) -> Option<End> {
+    ) -> Option<Ending> {
         let mut outbox = self.0.outbox.lock();
         outbox.queue.drain(..).for_each(frame);
         if outbox.queue.capacity() > 16 {
             outbox.queue = VecDeque::new();
         }
-        if outbox.end.is_some() {
-            return outbox.end.clone();
+        if outbox.ending.is_some() {
+            return outbox.ending.clone();
         }
         outbox.wakes_for_messages = !only_end;
         match &mut outbox.waker {
@@ -257,15 +270,15 @@ impl Session {
         self.0
             .outbox
             .lock()
-            .end
+            .ending
             .as_ref()
-            .is_some_and(|end| end.quiet)
+            .is_some_and(|ending| ending.end.quiet)
     }
 
     /// The end, once it is decided.
     #[cfg(test)]
     pub(crate) fn decided(&self) -> Option<End> {
-        self.0.outbox.lock().end.clone()
+        self.0.outbox.lock().ending.clone().map(|ending| ending.end)
     }
 
     /// Nothing is accepted any more, and what waits for room is refused. The end is not decided
@@ -281,7 +294,11 @@ impl Session {
     /// The session is over: what is queued is dropped. Returns the end that was decided first.
     pub(crate) fn conclude(&self, end: End) -> End {
         let mut outbox = self.0.outbox.lock();
-        let end = outbox.end.get_or_insert(end).clone();
+        let ending = outbox.ending.get_or_insert(Ending {
+            end,
+            flush_by: None,
+        });
+        let end = ending.end.clone();
         outbox.stage = Stage::Ended;
         outbox.queue = VecDeque::new();
         outbox.waiters = VecDeque::new();
@@ -327,7 +344,10 @@ impl Outbox {
             self.push(frame);
         }
         if let Some(end) = offer.end {
-            self.decide(end);
+            self.decide(Ending {
+                end,
+                flush_by: None,
+            });
         }
     }
 
@@ -343,8 +363,8 @@ impl Outbox {
         }
     }
 
-    fn decide(&mut self, end: End) {
-        self.end = Some(end);
+    fn decide(&mut self, ending: Ending) {
+        self.ending = Some(ending);
         self.stage = Stage::Ending;
         self.waiters = VecDeque::new();
         self.wake();

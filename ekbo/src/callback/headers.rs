@@ -101,10 +101,10 @@ impl Headers {
             }
         }
         self.finish(&mut headers, address);
-        if let Ok(offered) = HeaderValue::try_from(offered.join(", ")) {
-            if !offered.is_empty() {
-                headers.insert(SUBPROTOCOL, offered);
-            }
+        if !offered.is_empty()
+            && let Ok(offered) = HeaderValue::try_from(offered.join(", "))
+        {
+            headers.insert(SUBPROTOCOL, offered);
         }
         headers
     }

@@ -1,0 +1,73 @@
+//! End-to-end tests: the real `ekbo` between a `Backend` and `Client`s, all on ports of the
+//! system's choice. The table of contents; what the tests share is in `e2e/harness.rs`.
+//! The ids at the head of each test's comment are those of the specification.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper that fails fails the test it serves"
+)]
+
+mod e2e {
+    /// The actors: `Backend`, `Ekbo`, `Client`, and what they are made of.
+    mod harness;
+
+    /// The answers of the API, as the tests expect them.
+    mod answers;
+    /// Chromium, driven from a test.
+    mod browser;
+    /// How clients behave: they stop reading, answer a close, leave.
+    mod manners;
+
+    /// A listener of its own for the API, and its token.
+    mod api_access;
+    /// How the backend is reached: TLS, unix sockets, pooled connections.
+    mod callback_client;
+    /// `/close`.
+    mod close;
+    /// What the close callback carries, and when it is made again.
+    mod close_callback;
+    /// Flags, commands, exit codes.
+    mod command_line;
+    /// The configuration file and its values.
+    mod configuration;
+    /// What becomes of the connect callback's answer.
+    mod connect;
+    /// What becomes of the body of the connect callback's answer.
+    mod connect_body;
+    /// What the connect callback carries.
+    mod connect_request;
+    /// `ekbo demo`.
+    mod demo;
+    /// Keys of the configuration from the environment.
+    mod environment;
+    /// The first message and the establish callback.
+    mod establish;
+    /// The edges of HTTP/1.1: limits, `Expect`, what is refused.
+    mod http_edges;
+    /// What is told in the log, and what never is.
+    mod log;
+    /// Frames that break the rules.
+    mod protocol;
+    /// The queue of a session, and who waits for it.
+    mod queue;
+    /// Clients that others wrote.
+    mod real_clients;
+    /// Messages from clients.
+    mod receive;
+    /// Listener and paths.
+    mod routing;
+    /// `/send`.
+    mod send;
+    /// Every way a session ends, and what the backend hears of it.
+    mod session_end;
+    /// `/stats` and `/ping`.
+    mod stats;
+    /// The graceful stop.
+    mod stop;
+    /// Templates in the configuration file.
+    mod templates;
+    /// Listening on a unix socket.
+    mod unix_socket;
+    /// The WebSocket handshake and Origin.
+    mod upgrade;
+}

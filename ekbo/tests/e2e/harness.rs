@@ -1,0 +1,25 @@
+//! What the tests share: the actors (`Backend`, `Ekbo`, `Client`, `Http`) and the patience to
+//! wait for them. Every actor takes a port of the system's choice and cleans up in `Drop`.
+//! Nothing here knows what a test expects.
+
+mod backend;
+mod client;
+mod clock;
+mod directory;
+mod ekbo;
+mod frame;
+mod http;
+mod system;
+mod wire;
+
+pub(crate) use self::{
+    backend::{Answer, Backend, BackendPlan, Gate, Request},
+    client::{Client, Received},
+    clock::{PATIENCE, Stopwatch, eventually, eventually_some, let_pass},
+    directory::Directory,
+    ekbo::{Ekbo, EkboPlan, Listener, LogLine, Stats},
+    frame::Frame,
+    http::{Http, Response},
+    system::{Signal, free_port},
+    wire::{End, Wire},
+};

@@ -1,0 +1,62 @@
+//! What the standard library does not offer of the operating system.
+
+#![allow(unsafe_code, reason = "system calls without a safe interface in std")]
+
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::{io, mem, process, ptr};
+
+/// The signals that `ekbo` is told to end by.
+#[derive(Clone, Copy)]
+pub(crate) enum Signal {
+    Term = libc::SIGTERM as isize,
+    Interrupt = libc::SIGINT as isize,
+}
+
+/// Sends `signal` to a process that has not been waited for yet.
+pub(crate) fn send_signal(process: u32, signal: Signal) {
+    let process = libc::pid_t::try_from(process).unwrap();
+    // SAFETY: `kill` touches no memory of ours.
+    let outcome = unsafe { libc::kill(process, signal as libc::c_int) };
+    assert_eq!(outcome, 0, "kill: {}", io::Error::last_os_error());
+}
+
+/// Makes closing the socket send a TCP reset instead of the orderly end.
+pub(crate) fn reset_on_close(stream: &TcpStream) {
+    set_option(
+        stream,
+        libc::SO_LINGER,
+        &libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        },
+    );
+}
+
+/// A port that was free a moment ago. It is none that the system gives to whoever asks for any,
+/// and other tests start their search elsewhere.
+pub(crate) fn free_port() -> u16 {
+    static ASKED: AtomicU16 = AtomicU16::new(0);
+    let asked = ASKED.fetch_add(1, Ordering::Relaxed);
+    let process = u16::try_from(process::id() % 1_000).unwrap();
+    let mut ports = (10_000 + process * 20 + asked % 20)..30_100;
+    ports
+        .find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+        .expect("a free port")
+}
+
+fn set_option<T>(stream: &TcpStream, name: libc::c_int, value: &T) {
+    let size = libc::socklen_t::try_from(mem::size_of::<T>()).unwrap();
+    // SAFETY: the pointer is to `value`, which lives through the call and has `size` bytes.
+    let outcome = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            name,
+            ptr::from_ref(value).cast(),
+            size,
+        )
+    };
+    assert_eq!(outcome, 0, "setsockopt: {}", io::Error::last_os_error());
+}

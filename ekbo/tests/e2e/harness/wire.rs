@@ -1,0 +1,192 @@
+//! A byte stream over TCP, a unix socket or TLS, and reading lines and pieces from it.
+//! Nothing here knows HTTP or WebSocket.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use rustls::{ServerConnection, StreamOwned};
+
+use super::clock::PATIENCE;
+
+/// One end of a connection.
+pub(crate) enum Wire {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
+}
+
+/// How the other side ended a connection without a word of its protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Eof,
+    Reset,
+}
+
+impl Wire {
+    /// Connects over TCP. Reading and writing give up after [`PATIENCE`].
+    pub(crate) fn tcp(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address)
+            .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
+        stream.set_nodelay(true).unwrap();
+        Self::Tcp(stream).with_patience(Some(PATIENCE))
+    }
+
+    /// Connects to a unix socket. Reading and writing give up after [`PATIENCE`].
+    pub(crate) fn unix(path: &Path) -> Self {
+        let stream = UnixStream::connect(path)
+            .unwrap_or_else(|error| panic!("cannot connect to {}: {error}", path.display()));
+        Self::Unix(stream).with_patience(Some(PATIENCE))
+    }
+
+    fn with_patience(self, patience: Option<Duration>) -> Self {
+        self.set_patience(patience);
+        self
+    }
+
+    /// How long one read or write may take; `None` is for ever.
+    pub(crate) fn set_patience(&self, patience: Option<Duration>) {
+        match self {
+            Self::Unix(stream) => {
+                stream.set_read_timeout(patience).unwrap();
+                stream.set_write_timeout(patience).unwrap();
+            }
+            Self::Tcp(_) | Self::Tls(_) => {
+                let stream = self.as_tcp().unwrap();
+                stream.set_read_timeout(patience).unwrap();
+                stream.set_write_timeout(patience).unwrap();
+            }
+        }
+    }
+
+    /// The TCP socket below, if there is one.
+    pub(crate) fn as_tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            Self::Tls(stream) => Some(&stream.sock),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// A second handle on the same connection; for TLS, on the TCP connection below.
+    pub(crate) fn another(&self) -> Self {
+        match self {
+            Self::Unix(stream) => Self::Unix(stream.try_clone().unwrap()),
+            Self::Tcp(_) | Self::Tls(_) => Self::Tcp(self.as_tcp().unwrap().try_clone().unwrap()),
+        }
+    }
+
+    /// Ends one or both directions; an end that is already there is fine.
+    pub(crate) fn shutdown(&self, how: Shutdown) {
+        let _ = match self {
+            Self::Unix(stream) => stream.shutdown(how),
+            Self::Tcp(_) | Self::Tls(_) => self.as_tcp().unwrap().shutdown(how),
+        };
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.flush(),
+            Self::Unix(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+/// A wire with what has been read of it but not yet used.
+pub(crate) struct Incoming {
+    wire: Wire,
+    unused: Vec<u8>,
+}
+
+impl Incoming {
+    pub(crate) fn new(wire: Wire) -> Self {
+        Self {
+            wire,
+            unused: Vec::new(),
+        }
+    }
+
+    pub(crate) fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
+    }
+
+    /// Reads up to and including the next line feed.
+    pub(crate) fn line(&mut self) -> Result<Vec<u8>, End> {
+        let mut searched = 0;
+        loop {
+            if let Some(at) = self.unused[searched..]
+                .iter()
+                .position(|&byte| byte == b'\n')
+            {
+                let rest = self.unused.split_off(searched + at + 1);
+                return Ok(std::mem::replace(&mut self.unused, rest));
+            }
+            searched = self.unused.len();
+            self.more()?;
+        }
+    }
+
+    /// Reads exactly `length` bytes.
+    pub(crate) fn exactly(&mut self, length: usize) -> Result<Vec<u8>, End> {
+        while self.unused.len() < length {
+            self.more()?;
+        }
+        let rest = self.unused.split_off(length);
+        Ok(std::mem::replace(&mut self.unused, rest))
+    }
+
+    /// Reads until the other side ends the connection.
+    pub(crate) fn rest(&mut self) -> (Vec<u8>, End) {
+        loop {
+            if let Err(end) = self.more() {
+                return (std::mem::take(&mut self.unused), end);
+            }
+        }
+    }
+
+    fn more(&mut self) -> Result<(), End> {
+        let mut piece = [0; 16 * 1024];
+        match self.wire.read(&mut piece) {
+            Ok(0) => Err(End::Eof),
+            Ok(length) => {
+                self.unused.extend_from_slice(&piece[..length]);
+                Ok(())
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => Ok(()),
+                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Err(End::Reset),
+                io::ErrorKind::UnexpectedEof => Err(End::Eof),
+                // A TLS handshake that came to nothing.
+                io::ErrorKind::InvalidData => Err(End::Reset),
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => panic!(
+                    "nothing came for {PATIENCE:?}; unused so far: {:?}",
+                    String::from_utf8_lossy(&self.unused)
+                ),
+                _ => panic!("reading failed: {error}"),
+            },
+        }
+    }
+}

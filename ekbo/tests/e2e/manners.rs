@@ -1,0 +1,63 @@
+//! How clients behave in these tests beyond reading and writing frames: they stop reading,
+//! answer a close, leave.
+
+use super::harness::{Client, Ekbo, Frame, Received};
+
+/// More than the buffers of two sockets hold: who writes this to a client that does not read
+/// cannot finish.
+pub(crate) const MORE_THAN_SOCKETS_HOLD: usize = 8 << 20;
+
+impl Client {
+    /// Has a message sent to itself that `ekbo` cannot finish writing, and comes back when it
+    /// is being written. Until [`Client::resume`] the session's writer is busy.
+    #[track_caller]
+    pub(crate) fn stall(&mut self, ekbo: &Ekbo, key: &str) {
+        ekbo.send([key], "#".repeat(MORE_THAN_SOCKETS_HOLD))
+            .assert_accepted();
+        self.wait_for_bytes();
+    }
+
+    /// Reads the message that [`Client::stall`] left unread.
+    #[track_caller]
+    pub(crate) fn resume(&mut self) {
+        match self.receive() {
+            Received::Text(text)
+                if text.len() == MORE_THAN_SOCKETS_HOLD && text.bytes().all(|b| b == b'#') => {}
+            other => panic!(
+                "expected the large message, got {:.100}",
+                format!("{other:?}")
+            ),
+        }
+    }
+
+    /// Waits until something has come, and leaves it unread.
+    #[track_caller]
+    pub(crate) fn wait_for_bytes(&mut self) {
+        let wire = self.writer();
+        let seen = wire.as_tcp().unwrap().peek(&mut [0]).unwrap();
+        assert_eq!(seen, 1, "the connection has ended");
+    }
+
+    /// Expects a close, answers it as RFC 6455 demands, and expects the orderly end.
+    #[track_caller]
+    pub(crate) fn expect_farewell(&mut self, code: u16, reason: &str) {
+        self.expect_close(code, reason);
+        self.send(&Frame::close(code, ""));
+        self.expect_end();
+    }
+
+    /// Closes with `code` and no reason, and expects the echo and the orderly end.
+    #[track_caller]
+    pub(crate) fn leave(mut self, code: u16) {
+        self.send(&Frame::close(code, ""));
+        self.expect_close(code, "");
+        self.expect_end();
+    }
+
+    /// Proves that everything it has written so far has been read, by a ping and its pong.
+    #[track_caller]
+    pub(crate) fn expect_to_be_read(&mut self) {
+        self.send(&Frame::ping("read?"));
+        self.expect_pong("read?");
+    }
+}
