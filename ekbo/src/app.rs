@@ -217,7 +217,8 @@ impl App {
         // end can be told in the other half.
         let now = Instant::now();
         let flush_by = now + deadline.saturating_duration_since(now) / 2;
-        self.hub.stop(&End::new(CloseCode::GOING_AWAY, "going away"), flush_by);
+        self.hub
+            .stop(&End::new(CloseCode::GOING_AWAY, "going away"), flush_by);
         if timeout_at(deadline, self.hub.finished()).await.is_err() {
             let metrics = self.hub.metrics();
             warn!(

@@ -30,6 +30,7 @@ const CLOSE_REASON: HeaderName = HeaderName::from_static("x-kuiperbelt-close-rea
 const NOT_FOUND: &str = "kuiperbelt: session is not found";
 const CLOSED: &str = "kuiperbelt: session is closed";
 const TIMED_OUT: &str = "context deadline exceeded";
+const INVALID_TEXT: &str = "kuiperbelt: text message is not valid UTF-8";
 
 /// How the backend API answers.
 #[derive(Debug, Clone)]
@@ -228,7 +229,7 @@ impl BackendApi {
                 failures.extend(deliver_to_all(&known, &action, &message, deadline).await);
             }
             Err(_) => failures.extend(known.into_iter().map(|(_, key)| Failure {
-                error: "kuiperbelt: text message is not valid UTF-8",
+                error: INVALID_TEXT,
                 key,
             })),
         }
@@ -394,24 +395,34 @@ fn is_same(given: &[u8], expected: &[u8]) -> bool {
     given.len() == expected.len() && std::hint::black_box(differences) == 0
 }
 
-impl From<Refused> for Answer {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Method => failed(StatusCode::METHOD_NOT_ALLOWED, "required POST method"),
-            Refused::NoSession => failed(StatusCode::BAD_REQUEST, "session header is missing"),
-            Refused::Unreadable => json(StatusCode::INTERNAL_SERVER_ERROR, r#"{"result":"NG"}"#),
-            Refused::TooLarge => json(StatusCode::PAYLOAD_TOO_LARGE, r#"{"result":"NG"}"#),
-            Refused::Unauthorized => failed(StatusCode::UNAUTHORIZED, "unauthorized"),
-            Refused::Close(invalid) => failed(StatusCode::BAD_REQUEST, &invalid.to_string()),
+impl Refused {
+    const fn status(&self) -> StatusCode {
+        match self {
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoSession | Self::Close(_) => StatusCode::BAD_REQUEST,
+            Self::Unreadable => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
         }
+    }
+
+    fn body(&self) -> String {
+        let error = match self {
+            Self::Method => "required POST method",
+            Self::NoSession => "session header is missing",
+            Self::Unauthorized => "unauthorized",
+            Self::Close(InvalidClose::Code) => "close code is invalid",
+            Self::Close(InvalidClose::Reason) => "close reason is invalid",
+            Self::Unreadable | Self::TooLarge => return r#"{"result":"NG"}"#.to_owned(),
+        };
+        format!(r#"{{"errors":[{{"error":"{error}"}}],"result":"NG"}}"#)
     }
 }
 
-fn failed(status: StatusCode, error: &str) -> Answer {
-    json(
-        status,
-        format!(r#"{{"errors":[{{"error":"{error}"}}],"result":"NG"}}"#),
-    )
+impl From<Refused> for Answer {
+    fn from(refused: Refused) -> Self {
+        json(refused.status(), refused.body())
+    }
 }
 
 fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {
@@ -467,6 +478,49 @@ mod tests {
             "\\u2028\\u2029é\x7f"
         );
         assert_eq!(escaped(b"\xff\xc3x\xe2\x82"), r"\ufffd\ufffdx\ufffd\ufffd");
+    }
+
+    /// README.md has a row for each header, answer and error of the calls.
+    #[test]
+    fn the_readme_lists_the_calls() {
+        let readme = include_str!("../../README.md");
+        let table = |heading: &str| -> Vec<&str> {
+            let rest = readme
+                .split(heading)
+                .nth(1)
+                .unwrap()
+                .split("\n\n")
+                .next()
+                .unwrap();
+            rest.lines()
+                .skip(2)
+                .map(|row| row.split('`').nth(1).unwrap())
+                .collect()
+        };
+        let headers: Vec<String> = table("| header of a call |")
+            .iter()
+            .map(|name| name.to_lowercase())
+            .collect();
+        let read = [CONTENT_TYPE, CLOSE_CODE, CLOSE_REASON, AUTHORIZATION];
+        let names = ["x-kuiperbelt-session".to_owned()].into_iter();
+        let names = names.chain(read.iter().map(|name| name.as_str().to_owned()));
+        assert_eq!(headers, names.collect::<Vec<_>>());
+        assert_eq!(
+            table("| error of a session |"),
+            [NOT_FOUND, CLOSED, TIMED_OUT, INVALID_TEXT]
+        );
+        for refused in [
+            Refused::Method,
+            Refused::NoSession,
+            Refused::Unreadable,
+            Refused::TooLarge,
+            Refused::Unauthorized,
+            Refused::Close(InvalidClose::Code),
+        ] {
+            let body = refused.body();
+            let row = format!("| {} | `{body}` |", refused.status().as_u16());
+            assert!(readme.contains(&row), "{row}");
+        }
     }
 
     #[test]

@@ -38,6 +38,13 @@ mod e2e {
     mod connect_request;
     /// `ekbo demo`.
     mod demo;
+    /// Who may know whom.
+    mod layers;
+    /// What README.md promises.
+    mod readme;
+    /// The table of requirements and their tests.
+    mod requirements;
+
     /// Keys of the configuration from the environment.
     mod environment;
     /// The first message and the establish callback.

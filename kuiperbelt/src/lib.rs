@@ -16,6 +16,7 @@ mod http_stream;
 mod hub;
 mod message;
 mod metrics;
+mod options;
 mod seat;
 mod server;
 mod session;
@@ -25,13 +26,14 @@ pub use answer::Answer;
 pub use body::{Body, announces_more_than};
 pub use door::{Doors, Lead, SamePath, Service};
 pub use handler::{Admission, Handler, Refusal};
-pub use handshake::{Options, SocketDoor};
+pub use handshake::SocketDoor;
 pub use hub::Hub;
 pub use kuiperbelt_websocket::{
     CloseCode, CloseFrame, InvalidClose, Kind, handshake::offered_subprotocols,
 };
 pub use message::{End, InvalidText, Message, Received};
 pub use metrics::{Metric, Metrics};
+pub use options::Options;
 pub use server::{Listener, serve};
 pub use session::{Capacity, SendError, Session};
 pub use tokio_util::sync::CancellationToken;

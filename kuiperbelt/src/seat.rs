@@ -7,10 +7,10 @@ use std::sync::Arc;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::handler::DynHandler;
-use crate::handshake::Options;
 use crate::hub::Hub;
 use crate::message::End;
 use crate::metrics::Raised;
+use crate::options::Options;
 use crate::session::Session;
 
 /// What an admitted client holds until its session is over.

@@ -424,3 +424,6 @@ impl Drop for Waiting<'_> {
             .retain(|waiter| !waiter.accepted.is_closed());
     }
 }
+
+#[cfg(test)]
+mod tests;

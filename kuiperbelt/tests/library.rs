@@ -1,1 +1,269 @@
+//! The library as a server uses it: a handler behind a door, on a port of the system's choice, with
+//! real clients.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails the test it serves")]
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::StatusCode;
+use http::request::Parts;
+use kuiperbelt::{
+    Admission, CancellationToken, CloseCode, Doors, End, Handler, Hub, Lead, Listener, Message,
+    Options, Received, Refusal, Session, SocketDoor, answer, serve,
+};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tungstenite::WebSocket;
+use tungstenite::protocol::CloseFrame;
+
+/// Admits everybody under the query as key, echoes, and remembers who came and how they went.
+#[derive(Default)]
+struct Diary(Mutex<HashMap<String, Entry>>);
+
+#[derive(Debug, Default, Clone, PartialEq)]
+struct Entry {
+    admitted: usize,
+    received: Vec<String>,
+    ends: Vec<u16>,
+}
+
+impl Diary {
+    fn write(&self, key: &[u8], change: impl FnOnce(&mut Entry)) {
+        let mut entries = self.0.lock().unwrap();
+        change(entries.entry(String::from_utf8_lossy(key).into_owned()).or_default());
+    }
+
+    fn entry(&self, key: &str) -> Entry {
+        self.0.lock().unwrap().get(key).cloned().unwrap_or_default()
+    }
+}
+
+struct Shared(Arc<Diary>);
+
+impl Handler for Shared {
+    async fn connect(&self, request: Parts) -> Result<Admission, Refusal> {
+        let Some(key) = request.uri.query().filter(|key| *key != "nobody") else {
+            let answer = answer::status(StatusCode::FORBIDDEN);
+            return Err(Refusal { answer, is_error: false, admitted: None });
+        };
+        self.0.write(key.as_bytes(), |entry| entry.admitted += 1);
+        Ok(Admission { key: key.into(), first: None, subprotocol: None })
+    }
+
+    async fn receive(&self, session: &Session, message: Received) {
+        let text = String::from_utf8_lossy(&message.payload).into_owned();
+        self.0.write(session.key(), |entry| {
+            assert!(entry.ends.is_empty(), "a message after the close");
+            entry.received.push(text);
+        });
+        let echo = Message::raw(message.kind, &message.payload);
+        let _ = session.send(&echo, None).await;
+    }
+
+    async fn close(&self, session: &Session, end: End) {
+        self.0.write(session.key(), |entry| entry.ends.push(end.code.number()));
+    }
+}
+
+struct Server {
+    hub: Arc<Hub>,
+    diary: Arc<Diary>,
+    address: SocketAddr,
+    stop: CancellationToken,
+    served: JoinHandle<()>,
+}
+
+impl Server {
+    fn start() -> Self {
+        let (hub, diary) = (Hub::new(), Arc::new(Diary::default()));
+        let handler = Shared(Arc::clone(&diary));
+        let door = SocketDoor::new(&hub, handler, Options::default());
+        let mut doors = Doors::closed();
+        doors.add("/", Lead::Socket(Arc::new(door))).unwrap();
+        let listener = Listener::tcp(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = listener.address().unwrap();
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(serve(listener, Arc::new(doors), None, stop.clone()));
+        Self { hub, diary, address, stop, served }
+    }
+
+    /// Blocks: to be called where that is allowed.
+    fn client(address: SocketAddr, key: &str) -> WebSocket<TcpStream> {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        tungstenite::client(format!("ws://{address}/?{key}"), stream).unwrap().0
+    }
+
+    /// Stops in order and returns when every end has been told.
+    async fn stop(self) {
+        self.stop.cancel();
+        self.served.await.unwrap();
+        let flush_by = Instant::now() + Duration::from_secs(5);
+        self.hub.stop(&End::new(CloseCode::GOING_AWAY, "going away"), flush_by);
+        timeout(Duration::from_secs(10), self.hub.finished()).await.unwrap();
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_echo_and_an_orderly_stop() {
+    let server = Server::start();
+    let address = server.address;
+    let mut client = blocking(move || {
+        let mut client = Server::client(address, "alice");
+        client.send("hello".into()).unwrap();
+        assert_eq!(client.read().unwrap(), "hello".into());
+        client
+    })
+    .await;
+    let reading = tokio::task::spawn_blocking(move || loop {
+        match client.read() {
+            Ok(tungstenite::Message::Close(frame)) => return frame.map(|f| u16::from(f.code)),
+            Ok(_) => {}
+            Err(error) => panic!("{error}"),
+        }
+    });
+    let diary = Arc::clone(&server.diary);
+    server.stop().await;
+    assert_eq!(reading.await.unwrap(), Some(1001));
+    assert_eq!(diary.entry("alice").ends, [1001]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_client_has_no_close() {
+    let server = Server::start();
+    let address = server.address;
+    blocking(move || {
+        let stream = TcpStream::connect(address).unwrap();
+        match tungstenite::client(format!("ws://{address}/?nobody"), stream) {
+            Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(answer))) => {
+                assert_eq!(answer.status(), 403);
+            }
+            other => panic!("{other:?}"),
+        }
+    })
+    .await;
+    let diary = Arc::clone(&server.diary);
+    server.stop().await;
+    assert_eq!(diary.entry("nobody"), Entry::default());
+}
+
+/// D7: clients that come and go in every way at once; each has one close, after its messages, and
+/// none if its end is quiet.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_end_is_told_once() {
+    const CLIENTS: usize = 300;
+    let server = Server::start();
+    let address = server.address;
+    let mut working = Vec::new();
+    for number in 0..CLIENTS {
+        let hub = Arc::clone(&server.hub);
+        working.push(tokio::task::spawn_blocking(move || {
+            let key = format!("client-{number}");
+            let mut client = Server::client(address, &key);
+            client.send(format!("hello {number}").into()).unwrap();
+            match number % 6 {
+                0 => {
+                    let frame = CloseFrame { code: 4000.into(), reason: "bye".into() };
+                    client.close(Some(frame)).unwrap();
+                    while client.read().is_ok() {}
+                }
+                1 => drop(client),
+                2 => {
+                    socket2::SockRef::from(client.get_ref())
+                        .set_linger(Some(Duration::ZERO))
+                        .unwrap();
+                }
+                3 => {
+                    use std::io::Write as _;
+                    client.get_mut().write_all(&[0xff; 20]).unwrap();
+                    while client.read().is_ok() {}
+                }
+                4 => {
+                    // The echo shows that the session is there.
+                    client.read().unwrap();
+                    let session = hub.session(key.as_bytes()).unwrap();
+                    let end = End::new(CloseCode::NORMAL, "").quietly(true);
+                    let last = Message::text("last word");
+                    futures_util::FutureExt::now_or_never(session.close(Some(&last), end, None))
+                        .unwrap()
+                        .unwrap();
+                    assert_eq!(client.read().unwrap(), "last word".into());
+                    while client.read().is_ok() {}
+                }
+                _ => {
+                    client.read().unwrap();
+                    hub.session(key.as_bytes()).unwrap().end(End::new(CloseCode::NORMAL, ""));
+                    while client.read().is_ok() {}
+                }
+            }
+        }));
+    }
+    for work in working {
+        work.await.unwrap();
+    }
+    let (diary, metrics) = (Arc::clone(&server.diary), Arc::clone(server.hub.metrics()));
+    server.stop().await;
+    for number in 0..CLIENTS {
+        let entry = diary.entry(&format!("client-{number}"));
+        assert_eq!(entry.admitted, 1);
+        let ends: &[u16] = match number % 6 {
+            0 => &[4000],
+            1 | 2 => &[1006],
+            3 => &[1002],
+            4 => &[],
+            _ => &[1000],
+        };
+        assert_eq!(entry.ends, ends, "client {number}");
+        if number % 6 != 2 {
+            assert_eq!(entry.received, [format!("hello {number}")]);
+        }
+    }
+    assert_eq!(metrics.total_connections.value(), CLIENTS as u64);
+    assert_eq!(metrics.connections.value(), 0);
+    assert_eq!(metrics.closing_connections.value(), 0);
+}
+
+/// Messages of one sender keep their order, whoever else sends, and nothing is lost or doubled.
+#[tokio::test(flavor = "multi_thread")]
+async fn order_under_concurrent_senders() {
+    const SENDERS: usize = 4;
+    const MESSAGES: usize = 2000;
+    let server = Server::start();
+    let address = server.address;
+    let mut client = blocking(move || {
+        let mut client = Server::client(address, "alice");
+        client.send("ready".into()).unwrap();
+        client.read().unwrap();
+        client
+    })
+    .await;
+    let session = server.hub.session(b"alice").unwrap();
+    for sender in 0..SENDERS {
+        let session = session.clone();
+        tokio::spawn(async move {
+            for number in 0..MESSAGES {
+                let message = Message::text(&format!("{sender} {number}"));
+                session.send(&message, None).await.unwrap();
+            }
+        });
+    }
+    blocking(move || {
+        let mut next = [0; SENDERS];
+        for _ in 0..SENDERS * MESSAGES {
+            let text = client.read().unwrap().into_text().unwrap();
+            let (sender, number) = text.split_once(' ').unwrap();
+            let next = &mut next[sender.parse::<usize>().unwrap()];
+            assert_eq!(number.parse::<usize>().unwrap(), *next);
+            *next += 1;
+        }
+    })
+    .await;
+    server.stop().await;
+}

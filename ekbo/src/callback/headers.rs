@@ -284,6 +284,27 @@ mod tests {
         assert_eq!(made["x-my-session"], "key");
     }
 
+    /// README.md has a row for each header of ours that a callback carries.
+    #[test]
+    fn the_readme_lists_the_headers() {
+        let readme = include_str!("../../../README.md").to_lowercase();
+        let of_callbacks = readme.split("| header of a callback |").nth(1).unwrap();
+        let of_callbacks = of_callbacks.split("\n\n").next().unwrap();
+        let listed: Vec<&str> = of_callbacks
+            .lines()
+            .skip(2)
+            .map(|row| row.split('`').nth(1).unwrap())
+            .collect();
+        let session = HeaderName::from_static("x-kuiperbelt-session");
+        let ours = [session, ENDPOINT, SUBPROTOCOL, CLOSE_CODE, CLOSE_REASON];
+        let names: Vec<&str> = ours
+            .iter()
+            .map(HeaderName::as_str)
+            .chain(["content-type"])
+            .collect();
+        assert_eq!(listed, names);
+    }
+
     #[test]
     fn credentials_of_the_url_yield_to_the_clients() {
         let address = address("http://user:secret@a/");

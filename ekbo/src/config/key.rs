@@ -233,6 +233,44 @@ mod tests {
         }
     }
 
+    /// README.md has a row for every key, callback and call, and for nothing else.
+    #[test]
+    fn the_readme_lists_every_key() {
+        let rows: Vec<&str> = include_str!("../../../README.md")
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .collect();
+        let row_of = |key: &Key| {
+            let default = match key.default.trim_matches('"') {
+                "" | "null" => "—".to_owned(),
+                default => format!("`{default}`"),
+            };
+            format!("| `{}` | {default} | {} |", key.name, key.meaning)
+        };
+        let table: Vec<String> = KEYS.iter().map(row_of).collect();
+        let first = rows.iter().position(|row| *row == table[0]).unwrap();
+        assert_eq!(rows[first..first + table.len()], table);
+
+        let named = |prefix: &str| -> HashSet<String> {
+            let start = format!("| `{prefix}.");
+            let rows = rows[..first].iter().filter(|row| row.starts_with(&start));
+            rows.map(|row| row.split('`').nth(1).unwrap().to_owned())
+                .collect()
+        };
+        let keys = |prefix: &str, except: &[&str]| -> HashSet<String> {
+            let names = KEYS.iter().map(|key| key.name.to_owned());
+            names
+                .filter(|name| {
+                    name.strip_prefix(prefix)
+                        .and_then(|rest| rest.strip_prefix('.'))
+                        .is_some_and(|rest| !rest.contains('.') && !except.contains(&rest))
+                })
+                .collect()
+        };
+        assert_eq!(named("callback"), keys("callback", &["timeout"]));
+        assert_eq!(named("path"), keys("path", &["connect"]));
+    }
+
     /// The print of `ekbo config` opens each section once.
     #[test]
     fn keys_of_a_section_stand_together() {

@@ -1,6 +1,7 @@
 //! The close callback: what it carries, when it is made again and when not. Which ends of a
 //! session it tells of is in `session_end.rs`.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::answers::NOT_FOUND;
@@ -169,6 +170,38 @@ fn the_waits_between_attempts_are_bounded() {
     assert!(waited < PATIENCE / 2, "{waited:?}");
     backend.on("/close", Answer::ok());
     ekbo.wait_for_log("success close callback.");
+}
+
+/// D17: attempts end when the session's end is older than `callback.retry.age`.
+#[test]
+fn a_close_callback_grows_too_old() {
+    let failures = AtomicUsize::new(3);
+    let backend = Backend::admitting_by_query()
+        .on_request("/close", move |request| {
+            let is_left = |left: usize| left.checked_sub(1);
+            let fails = request.session() == Some("alice")
+                || failures.fetch_update(Relaxed, Relaxed, is_left).is_ok();
+            Answer::status(if fails { 500 } else { 200 })
+        })
+        .start();
+    let ekbo = Ekbo::with(&backend)
+        .set("callback.retry.base", "100ms")
+        .set("callback.retry.max", "100ms")
+        .set("callback.retry.age", "500ms")
+        .start();
+    let attempts = || {
+        let told = backend.requests("/close").into_iter();
+        told.filter(|request| request.session() == Some("alice"))
+            .count()
+    };
+    Client::connect_as(&ekbo, "alice").leave(1000);
+    backend.wait_for("/close", 3);
+    let_pass(Duration::from_millis(700));
+    let before = attempts();
+    // While three attempts of this one fail, there would be another for the first.
+    Client::connect_as(&ekbo, "bob").leave(1000);
+    ekbo.wait_for_log("success close callback.");
+    assert_eq!(attempts(), before);
 }
 
 /// D14, D17: an attempt is given up after `callback.timeout`, over head and body, and made again.

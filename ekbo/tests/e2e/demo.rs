@@ -6,7 +6,7 @@ use super::answers::JSON;
 use super::browser::Browser;
 use super::harness::{Client, Ekbo, Received, Response, eventually_some};
 
-/// Issue 2, item 4: the words at the start name the page and three `curl` lines, which work as
+/// The words at the start name the page and three `curl` lines, which work as
 /// they are: the first sends a message, the second closes, the third counts.
 #[test]
 fn the_lines_to_paste() {
@@ -27,7 +27,7 @@ fn the_lines_to_paste() {
     assert!(stats.contains(r#""total_connections":1,"#), "{stats}");
 }
 
-/// Issue 2, item 4: two people chat in two windows; when one of them closes, the other sees it.
+/// Two people chat in two windows; when one of them closes, the other sees it.
 #[test]
 fn two_windows() {
     let ekbo = demo();
@@ -59,7 +59,7 @@ fn two_windows() {
     anna.wait_for_line("ul#log", "bob left");
 }
 
-/// Issue 2, item 4: somebody whose name is taken is not let in and told so; the other stays.
+/// Somebody whose name is taken is not let in and told so; the other stays.
 #[test]
 fn a_name_that_is_taken() {
     let ekbo = demo();
@@ -78,7 +78,7 @@ fn a_name_that_is_taken() {
     assert!(refused.text().contains("already"), "{refused:?}");
 }
 
-/// Issue 2, item 4: the page is at `/` only, beside the gateway's own paths.
+/// The page is at `/` only, beside the gateway's own paths.
 #[test]
 fn the_page_is_beside_the_gateway() {
     let ekbo = demo();

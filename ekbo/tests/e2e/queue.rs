@@ -34,7 +34,7 @@ fn an_unbuffered_send_times_out() {
     alice.expect_text("room again");
 }
 
-/// 6.4, A6, 6.2 row 6: with `strict_broadcast` a target that runs out of time makes a 400 of
+/// Q22, A6, 6.2 row 6, 6.4: with `strict_broadcast` a target that runs out of time makes a 400 of
 /// it, although the others have got the message.
 #[test]
 fn a_strict_send_times_out() {
@@ -53,7 +53,7 @@ fn a_strict_send_times_out() {
 }
 
 /// A-series, 6.2: the unknown keys are listed before those that could not be delivered to,
-/// whatever the order of the request; Q22: the others have got it.
+/// whatever the order of the request; the others have got it.
 #[test]
 fn unknown_keys_are_listed_before_failed_ones() {
     let backend = Backend::admitting_by_query().start();
@@ -348,7 +348,7 @@ fn a_thousand_messages_keep_their_order() {
     }
 }
 
-/// KB-NET-7, 8 row 5, D8: `write_timeout` ends the session of a client that does not read: one
+/// D11, 8 row 5, D8: `write_timeout` ends the session of a client that does not read: one
 /// message error, reported as 1006, what was queued is lost, a call that waits is told.
 #[test]
 fn a_client_that_does_not_read_is_ended() {
@@ -375,7 +375,7 @@ fn a_client_that_does_not_read_is_ended() {
     assert_eq!((stats.total_messages, stats.message_errors), (3, 1));
 }
 
-/// `write_timeout`: a client that reads slowly is not ended, however long a message takes.
+/// D11: a client that reads slowly is not ended, however long a message takes.
 #[test]
 fn a_client_that_reads_slowly_is_not_ended() {
     const STEP: usize = 3 << 20;
@@ -400,7 +400,7 @@ fn a_client_that_reads_slowly_is_not_ended() {
     alice.expect_text("after it");
 }
 
-/// `write_timeout`: the first message is written under it as well.
+/// D11, 8 row 9: the first message is written under `write_timeout` as well.
 #[test]
 fn a_first_message_that_is_not_read() {
     let first = "x".repeat(MORE_THAN_SOCKETS_HOLD);

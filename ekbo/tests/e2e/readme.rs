@@ -1,0 +1,86 @@
+//! What README.md promises a newcomer: the backend in ten lines and its configuration work as they
+//! stand there.
+
+use std::process::{Child, Command, Stdio};
+
+use super::harness::{Client, Directory, Ekbo, Frame, eventually, free_port};
+
+const README: &str = include_str!("../../../README.md");
+
+/// The tutorial, with other ports.
+#[test]
+fn the_tutorial() {
+    let [gateway, backend] = [free_port().to_string(), free_port().to_string()];
+    let with_ports = |text: &str| text.replace("9180", &gateway).replace("12346", &backend);
+    let script = with_ports(block("python"));
+    let lines = script.lines().filter(|line| !line.is_empty()).count();
+    assert!(lines <= 10, "the backend in ten lines has {lines}");
+    let directory = Directory::new();
+    let _backend = Python::run(&directory.write("backend.py", &script));
+    let config = format!("{}port: {gateway}\n", with_ports(block("yaml")));
+    let ekbo = Ekbo::configured(config).start();
+    eventually("the backend to listen", || {
+        std::net::TcpStream::connect(format!("127.0.0.1:{backend}")).is_ok()
+    });
+
+    let mut alice = Client::to(&ekbo).query("alice").connect();
+    alice.expect_text("welcome");
+    alice.send(&Frame::text("is anybody there?"));
+    alice.expect_text("is anybody there?");
+    let curl: Vec<&str> = README
+        .lines()
+        .map(str::trim)
+        .filter(|l| l.starts_with("curl "))
+        .collect();
+    let [send, close] = curl[..] else {
+        panic!("{curl:?}")
+    };
+    assert_eq!(shell(&with_ports(send)), r#"{"result":"OK"}"#);
+    alice.expect_text("hello");
+    assert_eq!(shell(&with_ports(close)), r#"{"result":"OK"}"#);
+    alice.expect_text("goodbye");
+    alice.expect_farewell(1000, "");
+}
+
+/// The lines between ```` ```language ```` and the end of the block.
+fn block(language: &str) -> &'static str {
+    let (_, rest) = README.split_once(&format!("```{language}\n")).unwrap();
+    rest.split_once("```").unwrap().0
+}
+
+fn shell(line: &str) -> String {
+    let output = Command::new("sh")
+        .args(["-c", &format!("{line} --silent --show-error")])
+        .output();
+    let output = output.unwrap();
+    assert!(
+        output.status.success(),
+        "{output:?}; install it with: apt-get install curl"
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A Python program that ends with the test.
+struct Python(Child);
+
+impl Python {
+    fn run(script: &std::path::Path) -> Self {
+        let mut command = Command::new("/usr/bin/python3");
+        command
+            .arg(script)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        Self(
+            command
+                .spawn()
+                .expect("install it with: apt-get install python3"),
+        )
+    }
+}
+
+impl Drop for Python {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
