@@ -30,9 +30,7 @@ async fn serve(stream: TcpStream) -> Result<()> {
         if stream.read_line(&mut line).await? == 0 {
             return Ok(());
         }
-        let key = key_in(&line)
-            .ok_or("a request for something else")?
-            .to_owned();
+        let key = key_in(&line).ok_or("a request for something else")?.to_owned();
         while line != "\r\n" {
             line.clear();
             stream.read_line(&mut line).await?;
@@ -45,8 +43,5 @@ async fn serve(stream: TcpStream) -> Result<()> {
 
 /// The key in `GET /connect?key=KEY HTTP/1.1`.
 fn key_in(request_line: &str) -> Option<&str> {
-    request_line
-        .strip_prefix("GET /connect?key=")?
-        .split(' ')
-        .next()
+    request_line.strip_prefix("GET /connect?key=")?.split(' ').next()
 }

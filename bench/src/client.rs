@@ -20,11 +20,7 @@ impl Client {
     /// Connects as the session `key`. Each source address has its own range of ports, and so
     /// allows for some 28,000 connections.
     pub(crate) async fn open(server: SocketAddr, source: IpAddr, key: &str) -> Result<Self> {
-        let socket = if source.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
-        };
+        let socket = if source.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.bind(SocketAddr::new(source, 0))?;
         let mut stream = BufReader::with_capacity(256, socket.connect(server).await?);
         let request = format!(

@@ -34,19 +34,12 @@ impl Crowd {
     /// Opens the clients, with the keys of [`key`], and returns when all are connected.
     pub(crate) async fn open(server: SocketAddr, clients: usize) -> Result<Self> {
         let (sender, events) = mpsc::channel(1024);
-        let mut crowd = Self {
-            processes: Vec::new(),
-            events,
-        };
+        let mut crowd = Self { processes: Vec::new(), events };
         for first in (0..clients).step_by(CLIENTS_PER_PROCESS) {
             let count = CLIENTS_PER_PROCESS.min(clients - first);
             let host = u8::try_from(crowd.processes.len() + 2)?;
             let mut process = with_all_descriptors(&std::env::current_exe()?)
-                .args([
-                    HOLD,
-                    &server.to_string(),
-                    &Ipv4Addr::new(127, 0, 0, host).to_string(),
-                ])
+                .args([HOLD, &server.to_string(), &Ipv4Addr::new(127, 0, 0, host).to_string()])
                 .args([first.to_string(), count.to_string()])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
@@ -55,10 +48,7 @@ impl Crowd {
             crowd.processes.push(process);
             let sender = sender.clone();
             std::thread::spawn(move || {
-                for line in BufReader::new(output)
-                    .lines()
-                    .map_while(std::io::Result::ok)
-                {
+                for line in BufReader::new(output).lines().map_while(std::io::Result::ok) {
                     if sender.blocking_send(line).is_err() {
                         return;
                     }
@@ -153,10 +143,7 @@ pub(crate) async fn hold(arguments: &[&str]) -> Result<()> {
 async fn report_messages(mut client: Client, n: usize) -> Result<()> {
     let key = key(n);
     loop {
-        let text = client
-            .message()
-            .await
-            .map_err(|error| format!("{key} was lost: {error}"))?;
+        let text = client.message().await.map_err(|error| format!("{key} was lost: {error}"))?;
         println!("message {key} {text}");
     }
 }

@@ -50,11 +50,7 @@ impl Gateway {
             .spawn()
             .map_err(|error| format!("{} does not start: {error}", binary.display()))?;
         // From here on, dropping it cleans up.
-        let mut gateway = Self {
-            process,
-            config,
-            address: (Ipv4Addr::LOCALHOST, 0).into(),
-        };
+        let mut gateway = Self { process, config, address: (Ipv4Addr::LOCALHOST, 0).into() };
         let log = gateway.process.stderr.take().ok_or("a pipe is missing")?;
         let (sender, port) = oneshot::channel();
         std::thread::spawn(move || read_log(log, sender));
@@ -128,9 +124,7 @@ impl Gateway {
         timeout(PATIENCE, stream.read_to_string(&mut answer))
             .await
             .map_err(|_| format!("{start} was not answered within {PATIENCE:?}"))??;
-        let (_, body) = answer
-            .split_once("\r\n\r\n")
-            .ok_or("an answer without an end of head")?;
+        let (_, body) = answer.split_once("\r\n\r\n").ok_or("an answer without an end of head")?;
         Ok(body.to_owned())
     }
 }
@@ -148,12 +142,7 @@ impl Drop for Gateway {
 pub(crate) fn with_all_descriptors(program: &Path) -> Command {
     let raise = r#"ulimit -S -n "$(ulimit -H -n)" && exec "$@""#;
     let mut command = Command::new("sh");
-    command.args([
-        OsStr::new("-c"),
-        OsStr::new(raise),
-        OsStr::new("sh"),
-        program.as_os_str(),
-    ]);
+    command.args([OsStr::new("-c"), OsStr::new(raise), OsStr::new("sh"), program.as_os_str()]);
     command
 }
 
@@ -176,11 +165,5 @@ fn read_log(log: ChildStderr, port: oneshot::Sender<u16>) {
 /// The port in the line that says `listen start`.
 fn port_in(line: &str) -> Option<u16> {
     let fields = line.split_once("\tlisten start\t")?.1;
-    fields
-        .split_once("\"port\":\"")?
-        .1
-        .split('"')
-        .next()?
-        .parse()
-        .ok()
+    fields.split_once("\"port\":\"")?.1.split('"').next()?.parse().ok()
 }

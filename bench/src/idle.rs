@@ -19,10 +19,7 @@ const STEADY_AT_START: Duration = Duration::from_secs(1);
 const SPARE: usize = 500;
 
 pub(crate) async fn run(options: &[&str]) -> Result<()> {
-    let Options {
-        connections,
-        server,
-    } = Options::parse(options)?;
+    let Options { connections, server } = Options::parse(options)?;
     let limit = descriptor_limit()?;
     if connections + SPARE > limit {
         return Err(format!(
@@ -65,17 +62,14 @@ struct Options {
 
 impl Options {
     fn parse(options: &[&str]) -> Result<Self> {
-        let mut parsed = Self {
-            connections: 10_000,
-            server: release_build()?,
-        };
+        let mut parsed = Self { connections: 10_000, server: release_build()? };
         for option in options.chunks(2) {
             match option {
                 ["--connections", number] => parsed.connections = number.parse()?,
                 ["--server", path] => parsed.server = PathBuf::from(path),
                 _ => {
                     return Err(
-                        format!("{} is not an option with its value\n{USAGE}", option[0]).into(),
+                        format!("{} is not an option with its value\n{USAGE}", option[0]).into()
                     );
                 }
             }
@@ -90,10 +84,7 @@ impl Options {
 /// `target/release/ekbo`, from where this program was built.
 fn release_build() -> Result<PathBuf> {
     let program = std::env::current_exe()?;
-    let target = program
-        .ancestors()
-        .nth(2)
-        .ok_or("this program is not in a target directory")?;
+    let target = program.ancestors().nth(2).ok_or("this program is not in a target directory")?;
     Ok(target.join("release").join("ekbo"))
 }
 
@@ -102,11 +93,7 @@ fn descriptor_limit() -> Result<usize> {
     limits
         .lines()
         .find_map(|line| {
-            line.strip_prefix("Max open files")?
-                .split_whitespace()
-                .nth(1)?
-                .parse()
-                .ok()
+            line.strip_prefix("Max open files")?.split_whitespace().nth(1)?.parse().ok()
         })
         .ok_or_else(|| "/proc/self/limits names no limit of open files".into())
 }

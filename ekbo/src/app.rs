@@ -55,13 +55,7 @@ impl App {
         let (public, api) = app.doors(config)?;
         match &config.listen {
             Listen::Tcp(port) => {
-                app.listen(
-                    Listener::everywhere(*port),
-                    "port",
-                    port.to_string(),
-                    public,
-                    None,
-                )?;
+                app.listen(Listener::everywhere(*port), "port", port.to_string(), public, None)?;
             }
             Listen::Unix(path) => {
                 let place = path.display().to_string();
@@ -87,24 +81,16 @@ impl App {
     pub(crate) fn demo(mut config: Config) -> Result<(Self, demo::Backend, String), StartError> {
         let Listen::Tcp(port) = config.listen else {
             let reason = "the demo listens on a TCP port; leave out -sock".to_owned();
-            return Err(StartError {
-                what: "listen sock error",
-                place: "demo".to_owned(),
-                reason,
-            });
+            return Err(StartError { what: "listen sock error", place: "demo".to_owned(), reason });
         };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let listener =
             Listener::tcp(address).map_err(|error| listen_error("port", address, &error))?;
         let address = listener.address().unwrap_or(address);
+        info!(port = address.port().to_string(), "listen start");
         let backend = demo::Backend::start(address)
             .map_err(|error| listen_error("port", "of the demo's backend", &error))?;
-        let callback = |path| {
-            Some(Target::parse(&format!(
-                "http://{}{path}",
-                backend.address()
-            )))
-        };
+        let callback = |path| Some(Target::parse(&format!("http://{}{path}", backend.address())));
         config.callback.connect = callback("/connect");
         config.callback.establish = callback("/establish");
         config.callback.receive = callback("/receive");
@@ -161,16 +147,8 @@ impl App {
         } else {
             &mut public
         };
-        add(
-            doors,
-            &paths.send,
-            Lead::Http(logged(service(Call::Send), log)),
-        )?;
-        add(
-            doors,
-            &paths.close,
-            Lead::Http(logged(service(Call::Close), log)),
-        )?;
+        add(doors, &paths.send, Lead::Http(logged(service(Call::Send), log)))?;
+        add(doors, &paths.close, Lead::Http(logged(service(Call::Close), log)))?;
         add(doors, &paths.stats, Lead::Http(service(Call::Stats)))?;
         Ok((public, private))
     }
@@ -196,12 +174,7 @@ impl App {
         let stopping = CancellationToken::new();
         let mut listeners = JoinSet::new();
         for (listener, doors) in self.listeners {
-            let served = serve(
-                listener,
-                Arc::new(doors),
-                self.head_timeout,
-                stopping.clone(),
-            );
+            let served = serve(listener, Arc::new(doors), self.head_timeout, stopping.clone());
             listeners.spawn(served);
         }
         stop.await;
@@ -217,8 +190,7 @@ impl App {
         // end can be told in the other half.
         let now = Instant::now();
         let flush_by = now + deadline.saturating_duration_since(now) / 2;
-        self.hub
-            .stop(&End::new(CloseCode::GOING_AWAY, "going away"), flush_by);
+        self.hub.stop(&End::new(CloseCode::GOING_AWAY, "going away"), flush_by);
         if timeout_at(deadline, self.hub.finished()).await.is_err() {
             let metrics = self.hub.metrics();
             warn!(
@@ -260,11 +232,7 @@ fn callback_config(config: &Config) -> callback::Config {
 fn api_config(config: &Config) -> backend_api::Config {
     backend_api::Config {
         session_header: config.session_header.clone(),
-        tokens: config
-            .api_token
-            .iter()
-            .map(|token| token.expose().to_owned())
-            .collect(),
+        tokens: config.api_token.iter().map(|token| token.expose().to_owned()).collect(),
         strict: config.strict_broadcast,
         send_timeout: config.send_timeout,
         max_body: config.max_body_size.unwrap_or(usize::MAX),
@@ -279,10 +247,9 @@ fn options(config: &Config) -> Options {
         max_message: config.max_message_size.unwrap_or(usize::MAX),
         capacity: match config.send_queue_size {
             Some(messages) => Capacity::Messages(messages),
-            None => Capacity::Bounded {
-                messages: config.outbox_messages,
-                bytes: config.outbox_bytes,
-            },
+            None => {
+                Capacity::Bounded { messages: config.outbox_messages, bytes: config.outbox_bytes }
+            }
         },
         before_established: config.outbox_bytes,
         idle_timeout: config.idle_timeout,
@@ -322,11 +289,7 @@ fn resolve(address: &str) -> io::Result<SocketAddr> {
 }
 
 fn listen_error(kind: &str, place: impl fmt::Display, error: &io::Error) -> StartError {
-    let what = if kind == "sock" {
-        "listen sock error"
-    } else {
-        "listen port error"
-    };
+    let what = if kind == "sock" { "listen sock error" } else { "listen port error" };
     let remedy = match (error.kind(), kind) {
         (io::ErrorKind::AddrInUse, "sock") => {
             "; another program listens there, or the file is no socket: stop it or choose another path"
@@ -337,9 +300,5 @@ fn listen_error(kind: &str, place: impl fmt::Display, error: &io::Error) -> Star
         (io::ErrorKind::PermissionDenied, _) => "; this user may not listen there",
         _ => "",
     };
-    StartError {
-        what,
-        place: format!("{kind} {place}"),
-        reason: format!("{error}{remedy}"),
-    }
+    StartError { what, place: format!("{kind} {place}"), reason: format!("{error}{remedy}") }
 }

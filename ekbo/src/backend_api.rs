@@ -96,9 +96,7 @@ impl BackendApi {
     pub(crate) async fn close(&self, request: Request<Body>) -> Answer {
         let is_quiet = !self.config.close_callback_on_api_close;
         self.deliver(request, |head| {
-            Ok(Action::Close(
-                end(head).map_err(Refused::Close)?.quietly(is_quiet),
-            ))
+            Ok(Action::Close(end(head).map_err(Refused::Close)?.quietly(is_quiet)))
         })
         .await
     }
@@ -113,19 +111,15 @@ impl BackendApi {
         if !self.is_authorized(request.headers().get(AUTHORIZATION)) {
             return Refused::Unauthorized.into();
         }
-        let is_text = matches!(
-            self.stats_format(request).await.as_deref(),
-            Some("tsv" | "txt" | "text")
-        );
+        let is_text =
+            matches!(self.stats_format(request).await.as_deref(), Some("tsv" | "txt" | "text"));
         let (kind, body) = if is_text {
             ("text/plain", self.stats_tsv())
         } else {
             ("application/json", self.stats_json())
         };
         let mut answer = Answer::new(body.into());
-        answer
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         answer
     }
 
@@ -133,9 +127,7 @@ impl BackendApi {
     async fn stats_format(&self, request: Request<Body>) -> Option<String> {
         let (head, body) = request.into_parts();
         let is_form = head.headers.get(CONTENT_TYPE).is_some_and(|kind| {
-            kind.as_bytes()
-                .to_ascii_lowercase()
-                .starts_with(b"application/x-www-form-urlencoded")
+            kind.as_bytes().to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded")
         });
         let form = if is_form && has_form(&head.method) {
             self.read(body).await.unwrap_or_default()
@@ -145,9 +137,7 @@ impl BackendApi {
         let query = head.uri.query().unwrap_or_default();
         let mut fields =
             form_urlencoded::parse(&form).chain(form_urlencoded::parse(query.as_bytes()));
-        fields
-            .find(|(name, _)| name == "format")
-            .map(|(_, value)| value.into_owned())
+        fields.find(|(name, _)| name == "format").map(|(_, value)| value.into_owned())
     }
 
     fn stats_json(&self) -> String {
@@ -166,10 +156,7 @@ impl BackendApi {
 
     fn stats_tsv(&self) -> String {
         let metrics = self.hub.metrics();
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let mut text = String::new();
         for (name, metric) in [
             ("conn.current", &metrics.connections),
@@ -216,22 +203,13 @@ impl BackendApi {
             "message"
         );
         self.hub.metrics().total_messages.add(known.len() as u64);
-        match message(
-            head.headers.get(CONTENT_TYPE),
-            &body,
-            self.config.invalid_text,
-        ) {
+        match message(head.headers.get(CONTENT_TYPE), &body, self.config.invalid_text) {
             Ok(message) => {
-                let deadline = self
-                    .config
-                    .send_timeout
-                    .map(|timeout| Instant::now() + timeout);
+                let deadline = self.config.send_timeout.map(|timeout| Instant::now() + timeout);
                 failures.extend(deliver_to_all(&known, &action, &message, deadline).await);
             }
-            Err(_) => failures.extend(known.into_iter().map(|(_, key)| Failure {
-                error: INVALID_TEXT,
-                key,
-            })),
+            Err(_) => failures
+                .extend(known.into_iter().map(|(_, key)| Failure { error: INVALID_TEXT, key })),
         }
         self.outcome(&failures)
     }
@@ -250,10 +228,7 @@ impl BackendApi {
             let key = Bytes::copy_from_slice(key.as_bytes());
             match session {
                 Some(session) => known.push((session, key)),
-                None => unknown.push(Failure {
-                    error: NOT_FOUND,
-                    key,
-                }),
+                None => unknown.push(Failure { error: NOT_FOUND, key }),
             }
         }
         if known.is_empty() && unknown.is_empty() {
@@ -283,9 +258,8 @@ impl BackendApi {
         if self.config.tokens.is_empty() {
             return true;
         }
-        let Some((scheme, token)) = authorization
-            .and_then(|value| value.to_str().ok())
-            .and_then(|v| v.split_once(' '))
+        let Some((scheme, token)) =
+            authorization.and_then(|value| value.to_str().ok()).and_then(|v| v.split_once(' '))
         else {
             return false;
         };
@@ -307,11 +281,7 @@ impl BackendApi {
         };
         let mut body = String::from(r#"{"errors":["#);
         for (at, failure) in failures.iter().enumerate() {
-            body.push_str(if at > 0 {
-                r#",{"error":""#
-            } else {
-                r#"{"error":""#
-            });
+            body.push_str(if at > 0 { r#",{"error":""# } else { r#"{"error":""# });
             body.push_str(failure.error);
             body.push_str(r#"","session":""#);
             push_escaped(&mut body, &failure.key);
@@ -388,10 +358,7 @@ fn has_form(method: &Method) -> bool {
 
 /// Takes as long for every `given` of one length, so that nobody learns a token bit by bit.
 fn is_same(given: &[u8], expected: &[u8]) -> bool {
-    let differences = given
-        .iter()
-        .zip(expected)
-        .fold(0, |all, (a, b)| all | (a ^ b));
+    let differences = given.iter().zip(expected).fold(0, |all, (a, b)| all | (a ^ b));
     given.len() == expected.len() && std::hint::black_box(differences) == 0
 }
 
@@ -468,15 +435,9 @@ mod tests {
     /// 6.2: JSON escaping
     #[test]
     fn escaping() {
-        assert_eq!(
-            escaped(b"a\"\\\n\r\t\x01\x08\x0c"),
-            r#"a\"\\\n\r\t\u0001\u0008\u000c"#
-        );
+        assert_eq!(escaped(b"a\"\\\n\r\t\x01\x08\x0c"), r#"a\"\\\n\r\t\u0001\u0008\u000c"#);
         assert_eq!(escaped(b"<a>&b"), r"\u003ca\u003e\u0026b");
-        assert_eq!(
-            escaped("\u{2028}\u{2029}é\x7f".as_bytes()),
-            "\\u2028\\u2029é\x7f"
-        );
+        assert_eq!(escaped("\u{2028}\u{2029}é\x7f".as_bytes()), "\\u2028\\u2029é\x7f");
         assert_eq!(escaped(b"\xff\xc3x\xe2\x82"), r"\ufffd\ufffdx\ufffd\ufffd");
     }
 
@@ -485,30 +446,16 @@ mod tests {
     fn the_readme_lists_the_calls() {
         let readme = include_str!("../../README.md");
         let table = |heading: &str| -> Vec<&str> {
-            let rest = readme
-                .split(heading)
-                .nth(1)
-                .unwrap()
-                .split("\n\n")
-                .next()
-                .unwrap();
-            rest.lines()
-                .skip(2)
-                .map(|row| row.split('`').nth(1).unwrap())
-                .collect()
+            let rest = readme.split(heading).nth(1).unwrap().split("\n\n").next().unwrap();
+            rest.lines().skip(2).map(|row| row.split('`').nth(1).unwrap()).collect()
         };
-        let headers: Vec<String> = table("| header of a call |")
-            .iter()
-            .map(|name| name.to_lowercase())
-            .collect();
+        let headers: Vec<String> =
+            table("| header of a call |").iter().map(|name| name.to_lowercase()).collect();
         let read = [CONTENT_TYPE, CLOSE_CODE, CLOSE_REASON, AUTHORIZATION];
         let names = ["x-kuiperbelt-session".to_owned()].into_iter();
         let names = names.chain(read.iter().map(|name| name.as_str().to_owned()));
         assert_eq!(headers, names.collect::<Vec<_>>());
-        assert_eq!(
-            table("| error of a session |"),
-            [NOT_FOUND, CLOSED, TIMED_OUT, INVALID_TEXT]
-        );
+        assert_eq!(table("| error of a session |"), [NOT_FOUND, CLOSED, TIMED_OUT, INVALID_TEXT]);
         for refused in [
             Refused::Method,
             Refused::NoSession,
@@ -538,8 +485,7 @@ mod tests {
             let mut head = Request::new(()).into_parts().0;
             for (name, value) in fields {
                 let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-                head.headers
-                    .insert(name, HeaderValue::from_str(value).unwrap());
+                head.headers.insert(name, HeaderValue::from_str(value).unwrap());
             }
             end(&head).map(|end| (end.code.number(), end.reason.into_owned()))
         };
@@ -554,9 +500,6 @@ mod tests {
             assert_eq!(end(&[(code, wrong)]), Err(InvalidClose::Code), "{wrong}");
         }
         assert_eq!(end(&[(reason, "%ff")]), Err(InvalidClose::Reason));
-        assert_eq!(
-            end(&[(reason, &"x".repeat(124))]),
-            Err(InvalidClose::Reason)
-        );
+        assert_eq!(end(&[(reason, &"x".repeat(124))]), Err(InvalidClose::Reason));
     }
 }

@@ -71,12 +71,7 @@ impl Gateway {
             config.timeout.unwrap_or(CLOSE_TIMEOUT),
             config.retry,
         );
-        Self {
-            config,
-            headers,
-            client,
-            closer,
-        }
+        Self { config, headers, client, closer }
     }
 
     /// Counts from now; the same deadline serves the head of an answer and its body.
@@ -97,10 +92,7 @@ impl Gateway {
             let body = body.map_err(|failure| refused(StatusCode::BAD_GATEWAY, &failure))?;
             return Err(relayed(head.status, head.headers.get(CONTENT_TYPE), body));
         }
-        let key = head
-            .headers
-            .get(&self.config.session_header)
-            .filter(|key| !key.is_empty());
+        let key = head.headers.get(&self.config.session_header).filter(|key| !key.is_empty());
         let Some(key) = key.map(|key| key.as_bytes().to_vec()) else {
             let reason = format!("the answer has no {}", self.config.session_header);
             return Err(refused(StatusCode::BAD_REQUEST, &reason));
@@ -109,22 +101,13 @@ impl Gateway {
         match self.first_message(&head.headers, body, deadline).await {
             Ok(first) => {
                 let subprotocol = head.headers.get(&SUBPROTOCOL).filter(|chosen| {
-                    offered
-                        .iter()
-                        .any(|offer| offer.as_bytes() == chosen.as_bytes())
+                    offered.iter().any(|offer| offer.as_bytes() == chosen.as_bytes())
                 });
-                Ok(Admission {
-                    key,
-                    first,
-                    subprotocol: subprotocol.cloned(),
-                })
+                Ok(Admission { key, first, subprotocol: subprotocol.cloned() })
             }
             Err(refusal) => {
                 let end = End::abnormal("upgrade failed");
-                Err(Refusal {
-                    admitted: Some((key, end)),
-                    ..refusal
-                })
+                Err(Refusal { admitted: Some((key, end)), ..refusal })
             }
         }
     }
@@ -169,9 +152,8 @@ impl Handler for Gateway {
         let Some(uri) = address.uri_with_query(request.uri.query()) else {
             return Err(refused(StatusCode::BAD_GATEWAY, &"the query is too long"));
         };
-        let offered: Vec<String> = offered_subprotocols(&request.headers)
-            .map(str::to_owned)
-            .collect();
+        let offered: Vec<String> =
+            offered_subprotocols(&request.headers).map(str::to_owned).collect();
         let headers = self.headers.of_connect(&request.headers, &offered, address);
         let deadline = self.deadline();
         let response = self.client.ask(Method::GET, uri, headers, deadline).await;
@@ -183,9 +165,7 @@ impl Handler for Gateway {
         let Some(target) = &self.config.establish else {
             return true;
         };
-        let made = self
-            .post(target, session.key(), HeaderMap::new(), Default::default())
-            .await;
+        let made = self.post(target, session.key(), HeaderMap::new(), Default::default()).await;
         let error = match made {
             Ok(StatusCode::OK) => return true,
             Ok(status) => CallError::Status(status),
@@ -214,10 +194,7 @@ impl Handler for Gateway {
             body = %log::Bytes(&message.payload),
             "message of a client"
         );
-        let error = match self
-            .post(target, session.key(), headers, message.payload)
-            .await
-        {
+        let error = match self.post(target, session.key(), headers, message.payload).await {
             Ok(StatusCode::OK) => return,
             Ok(status) => CallError::Status(status),
             Err(failure) => failure,
@@ -246,20 +223,14 @@ impl Gateway {
         let address = client::address_of(target)?;
         let mut headers = self.headers.of_session(key, own, address);
         headers.insert(CONTENT_LENGTH, body.len().into());
-        self.client
-            .tell(address.uri().clone(), headers, body, self.deadline())
-            .await
+        self.client.tell(address.uri().clone(), headers, body, self.deadline()).await
     }
 }
 
 /// A refusal of our own, with the status as the body.
 fn refused(status: StatusCode, reason: &dyn std::fmt::Display) -> Refusal {
     error!(error = %reason, status = status.as_u16(), "connect error before upgrade");
-    Refusal {
-        answer: answer::status(status),
-        is_error: true,
-        admitted: None,
-    }
+    Refusal { answer: answer::status(status), is_error: true, admitted: None }
 }
 
 /// The backend's refusal: of its answer, the status, the type and the body reach the client.
@@ -277,11 +248,7 @@ fn relayed(status: StatusCode, kind: Option<&HeaderValue>, body: bytes::Bytes) -
     if let Some(kind) = kind.filter(|_| status != StatusCode::NOT_MODIFIED) {
         answer.headers_mut().insert(CONTENT_TYPE, kind.clone());
     }
-    Refusal {
-        answer,
-        is_error: status != StatusCode::FORBIDDEN,
-        admitted: None,
-    }
+    Refusal { answer, is_error: status != StatusCode::FORBIDDEN, admitted: None }
 }
 
 #[cfg(test)]

@@ -142,17 +142,9 @@ pub(crate) enum ConfigError {
     #[error("load config error: {name}: cannot be read: {reason}; check -config")]
     Unreadable { name: String, reason: io::Error },
     #[error("load config error: {name}:{line}: {problem}")]
-    File {
-        name: String,
-        line: usize,
-        problem: String,
-    },
+    File { name: String, line: usize, problem: String },
     #[error("load config error: {place}: {key}: {problem}")]
-    Value {
-        place: Source,
-        key: &'static str,
-        problem: String,
-    },
+    Value { place: Source, key: &'static str, problem: String },
     #[error(
         "load config error: {place}: origin_policy is invalid. \
          availables: [same_origin, same_hostname, none] got: {got}"
@@ -162,11 +154,7 @@ pub(crate) enum ConfigError {
         "load config error: environment: {name} and {alias} both set {key}, but differ; \
          unset one of them"
     )]
-    Variables {
-        name: String,
-        alias: String,
-        key: &'static str,
-    },
+    Variables { name: String, alias: String, key: &'static str },
 }
 
 /// Something that does not keep the server from starting.
@@ -195,10 +183,7 @@ pub(crate) enum WarningKind {
 impl WarningKind {
     /// Whether `ekbo check` fails on it (D4).
     pub(crate) fn fails_check(self) -> bool {
-        matches!(
-            self,
-            Self::UnknownKey | Self::CallbackUrl | Self::PathNeverMatches
-        )
+        matches!(self, Self::UnknownKey | Self::CallbackUrl | Self::PathNeverMatches)
     }
 }
 
@@ -238,11 +223,7 @@ pub(crate) fn load(flags: &Flags, environment: &Environment) -> Result<Loaded, C
         Ok(text) => Some(text),
         Err(error) if flags.config.is_none() && error.kind() == io::ErrorKind::NotFound => None,
         Err(reason) => {
-            let name = if name.is_empty() {
-                "\"\"".into()
-            } else {
-                name.into()
-            };
+            let name = if name.is_empty() { "\"\"".into() } else { name.into() };
             return Err(ConfigError::Unreadable { name, reason });
         }
     };
@@ -258,36 +239,22 @@ fn load_file(
     let (mut settings, mut warnings) = Settings::gather(file, environment, flags)?;
     warnings.extend(flag_warnings(flags));
     let config = meant::mean(&mut settings, environment, &mut warnings)?;
-    Ok(Loaded {
-        config,
-        warnings,
-        settings,
-    })
+    Ok(Loaded { config, warnings, settings })
 }
 
 /// KB-CLI-6 and KB-CLI-7.
 fn flag_warnings(flags: &Flags) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    if flags
-        .gops_addr
-        .as_ref()
-        .is_some_and(|address| !address.is_empty())
-    {
+    if flags.gops_addr.as_ref().is_some_and(|address| !address.is_empty()) {
         let text = "flag -gops-addr: ignored, as there is no diagnostics agent; remove it";
-        warnings.push(Warning {
-            kind: WarningKind::GopsIgnored,
-            text: text.into(),
-        });
+        warnings.push(Warning { kind: WarningKind::GopsIgnored, text: text.into() });
     }
     if let Some(word) = &flags.unknown_log_level {
         let text = format!(
             "flag -log-level: {word:?} is no log level, info is used; \
              write debug, info, warn or error"
         );
-        warnings.push(Warning {
-            kind: WarningKind::UnknownLogLevel,
-            text,
-        });
+        warnings.push(Warning { kind: WarningKind::UnknownLogLevel, text });
     }
     warnings
 }

@@ -54,11 +54,8 @@ mod tests {
     fn welcome_names_the_page_and_three_commands() {
         let text = welcome("127.0.0.1:9180".parse().unwrap());
         assert!(text.contains("  http://127.0.0.1:9180/?name=anna\n"));
-        let commands: Vec<_> = text
-            .lines()
-            .map(str::trim)
-            .filter(|line| line.starts_with("curl "))
-            .collect();
+        let commands: Vec<_> =
+            text.lines().map(str::trim).filter(|line| line.starts_with("curl ")).collect();
         let ends: Vec<_> = commands
             .iter()
             .filter_map(|line| line.rsplit_once("9180"))

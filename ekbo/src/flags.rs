@@ -73,26 +73,10 @@ pub(crate) enum FlagError {
 
 /// Command, name and what it does.
 const COMMANDS: [(Command, &str, &str); 6] = [
-    (
-        Command::Serve,
-        "serve",
-        "run the gateway (what happens without a command, too)",
-    ),
-    (
-        Command::Demo,
-        "demo",
-        "run the gateway with a demonstration backend and a chat page",
-    ),
-    (
-        Command::Check,
-        "check",
-        "check the configuration; exit status 1 if something is wrong",
-    ),
-    (
-        Command::Config,
-        "config",
-        "print the effective configuration and where each value is from",
-    ),
+    (Command::Serve, "serve", "run the gateway (what happens without a command, too)"),
+    (Command::Demo, "demo", "run the gateway with a demonstration backend and a chat page"),
+    (Command::Check, "check", "check the configuration; exit status 1 if something is wrong"),
+    (Command::Config, "config", "print the effective configuration and where each value is from"),
     (Command::Version, "version", "print the version"),
     (Command::Help, "help", "print this help"),
 ];
@@ -109,36 +93,11 @@ enum Flag {
 
 /// Flag, name, what its argument is called (nothing for a boolean) and what it does.
 const FLAGS: [(Flag, &str, &str, &str); 6] = [
-    (
-        Flag::Config,
-        "config",
-        "FILE",
-        "configuration file (default config.yml, if there is one)",
-    ),
-    (
-        Flag::LogLevel,
-        "log-level",
-        "LEVEL",
-        "debug, info, warn or error (default info)",
-    ),
-    (
-        Flag::Port,
-        "port",
-        "PORT",
-        "TCP port to listen on, instead of the configured one",
-    ),
-    (
-        Flag::Sock,
-        "sock",
-        "PATH",
-        "unix socket to listen on, instead of any TCP port",
-    ),
-    (
-        Flag::GopsAddr,
-        "gops-addr",
-        "ADDRESS",
-        "accepted and ignored",
-    ),
+    (Flag::Config, "config", "FILE", "configuration file (default config.yml, if there is one)"),
+    (Flag::LogLevel, "log-level", "LEVEL", "debug, info, warn or error (default info)"),
+    (Flag::Port, "port", "PORT", "TCP port to listen on, instead of the configured one"),
+    (Flag::Sock, "sock", "PATH", "unix socket to listen on, instead of any TCP port"),
+    (Flag::GopsAddr, "gops-addr", "ADDRESS", "accepted and ignored"),
     (Flag::Version, "version", "", "print the version"),
 ];
 
@@ -157,10 +116,7 @@ where
     while let Some(argument) = arguments.next() {
         if !argument.starts_with('-') {
             return if version {
-                Ok(Invocation {
-                    command: Command::Version,
-                    flags,
-                })
+                Ok(Invocation { command: Command::Version, flags })
             } else {
                 Err(stray(argument, named))
             };
@@ -178,10 +134,7 @@ where
         };
         let Some(&(flag, name, argument_name, _)) = FLAGS.iter().find(|flag| flag.1 == name) else {
             return if matches!(name, "h" | "help") {
-                Ok(Invocation {
-                    command: Command::Help,
-                    flags,
-                })
+                Ok(Invocation { command: Command::Help, flags })
             } else {
                 Err(FlagError::NotDefined(name.into()))
             };
@@ -190,16 +143,10 @@ where
             version = boolean(name, value.as_deref())?;
             continue;
         }
-        let value = value
-            .or_else(|| arguments.next())
-            .ok_or(FlagError::NeedsArgument(name))?;
+        let value = value.or_else(|| arguments.next()).ok_or(FlagError::NeedsArgument(name))?;
         flags.set(flag, value);
     }
-    let command = if version {
-        Command::Version
-    } else {
-        named.unwrap_or(Command::Serve)
-    };
+    let command = if version { Command::Version } else { named.unwrap_or(Command::Serve) };
     Ok(Invocation { command, flags })
 }
 
@@ -269,14 +216,8 @@ fn command_named(word: &str) -> Result<Command, FlagError> {
     if let Some((command, ..)) = COMMANDS.iter().find(|(_, name, _)| *name == word) {
         return Ok(*command);
     }
-    let nearest = COMMANDS
-        .iter()
-        .map(|(_, name, _)| *name)
-        .min_by_key(|n| edit_distance(word, n));
-    Err(FlagError::UnknownCommand {
-        word: word.into(),
-        nearest: nearest.unwrap_or("help"),
-    })
+    let nearest = COMMANDS.iter().map(|(_, name, _)| *name).min_by_key(|n| edit_distance(word, n));
+    Err(FlagError::UnknownCommand { word: word.into(), nearest: nearest.unwrap_or("help") })
 }
 
 /// The error of a word behind flags or a command.
@@ -295,10 +236,7 @@ fn boolean(flag: &'static str, value: Option<&str>) -> Result<bool, FlagError> {
     match value {
         None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
         Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-        Some(value) => Err(FlagError::InvalidBoolean {
-            flag,
-            value: value.into(),
-        }),
+        Some(value) => Err(FlagError::InvalidBoolean { flag, value: value.into() }),
     }
 }
 
@@ -322,25 +260,12 @@ mod tests {
     #[test]
     fn four_ways_to_write_a_flag() {
         for line in ["-config=x", "-config x", "--config=x", "--config x"] {
-            let flags = Flags {
-                config: Some("x".into()),
-                ..Flags::default()
-            };
-            assert_eq!(
-                parsed(line),
-                Invocation {
-                    command: Command::Serve,
-                    flags
-                },
-                "{line}"
-            );
+            let flags = Flags { config: Some("x".into()), ..Flags::default() };
+            assert_eq!(parsed(line), Invocation { command: Command::Serve, flags }, "{line}");
         }
         assert_eq!(parsed("-config=a=b").flags.config.as_deref(), Some("a=b"));
         assert_eq!(parsed("-config=").flags.config.as_deref(), Some(""));
-        assert_eq!(
-            parsed("-config -port").flags.config.as_deref(),
-            Some("-port")
-        );
+        assert_eq!(parsed("-config -port").flags.config.as_deref(), Some("-port"));
     }
 
     #[test]
@@ -364,28 +289,17 @@ mod tests {
     fn the_last_flag_wins() {
         let flags = parsed("-port 1 -port 2 -log-level loud -log-level debug").flags;
         assert_eq!(flags.port.as_deref(), Some("2"));
-        assert_eq!(
-            (flags.log_level, flags.unknown_log_level),
-            (LogLevel::Debug, None)
-        );
+        assert_eq!((flags.log_level, flags.unknown_log_level), (LogLevel::Debug, None));
     }
 
     /// KB-CLI-1: booleans take a value only with `=`.
     #[test]
     fn boolean_values() {
         for value in ["1", "t", "T", "true", "TRUE", "True"] {
-            assert_eq!(
-                command(&format!("-version={value}")),
-                Command::Version,
-                "{value}"
-            );
+            assert_eq!(command(&format!("-version={value}")), Command::Version, "{value}");
         }
         for value in ["0", "f", "F", "false", "FALSE", "False"] {
-            assert_eq!(
-                command(&format!("-version={value}")),
-                Command::Serve,
-                "{value}"
-            );
+            assert_eq!(command(&format!("-version={value}")), Command::Serve, "{value}");
         }
         assert_eq!(command("-version -version=false"), Command::Serve);
     }
@@ -393,19 +307,10 @@ mod tests {
     /// KB-CLI-2: the version comes before anything else, even a stray word.
     #[test]
     fn the_version_wins() {
-        for line in [
-            "-version",
-            "--version",
-            "version",
-            "check -version",
-            "-version stray",
-        ] {
+        for line in ["-version", "--version", "version", "check -version", "-version stray"] {
             assert_eq!(command(line), Command::Version, "{line}");
         }
-        assert_eq!(
-            error("-version -bogus"),
-            FlagError::NotDefined("bogus".into())
-        );
+        assert_eq!(error("-version -bogus"), FlagError::NotDefined("bogus".into()));
     }
 
     /// KB-CLI-3: the message, then the usage.
@@ -419,35 +324,17 @@ mod tests {
             ("-=x", "bad flag syntax: -=x"),
             ("---x", "bad flag syntax: ---x"),
             ("--=x", "bad flag syntax: --=x"),
-            (
-                "-version=maybe",
-                "invalid boolean value \"maybe\" for -version: parse error",
-            ),
-            (
-                "-version=",
-                "invalid boolean value \"\" for -version: parse error",
-            ),
+            ("-version=maybe", "invalid boolean value \"maybe\" for -version: parse error"),
+            ("-version=", "invalid boolean value \"\" for -version: parse error"),
         ] {
-            assert_eq!(
-                error(line).to_string(),
-                format!("{message}\n{}", usage()),
-                "{line}"
-            );
+            assert_eq!(error(line).to_string(), format!("{message}\n{}", usage()), "{line}");
         }
     }
 
     /// KB-CLI-3: help ends the parsing and is no error.
     #[test]
     fn help_is_no_error() {
-        for line in [
-            "-h",
-            "-help",
-            "--help",
-            "help",
-            "check -h",
-            "-h -bogus",
-            "-help=x",
-        ] {
+        for line in ["-h", "-help", "--help", "help", "check -h", "-h -bogus", "-help=x"] {
             assert_eq!(command(line), Command::Help, "{line}");
         }
         assert_eq!(error("-bogus -h"), FlagError::NotDefined("bogus".into()));
@@ -480,19 +367,9 @@ mod tests {
     /// D12: a first word that is no command is an error that names the nearest.
     #[test]
     fn an_unknown_command_names_the_nearest() {
-        for (word, nearest) in [
-            ("chek", "check"),
-            ("serv", "serve"),
-            ("--port 1 demon", "demo"),
-        ] {
+        for (word, nearest) in [("chek", "check"), ("serv", "serve"), ("--port 1 demon", "demo")] {
             let expected = word.rsplit(' ').next().unwrap();
-            assert_eq!(
-                error(word),
-                FlagError::UnknownCommand {
-                    word: expected.into(),
-                    nearest
-                }
-            );
+            assert_eq!(error(word), FlagError::UnknownCommand { word: expected.into(), nearest });
         }
         assert!(
             error("chek")
@@ -505,14 +382,8 @@ mod tests {
     /// D12: words that would silently be ignored are errors.
     #[test]
     fn stray_words_are_refused() {
-        assert_eq!(
-            error("-config x check"),
-            FlagError::CommandAfterFlags("check")
-        );
-        let stray = FlagError::UnexpectedWord {
-            word: "my.yml".into(),
-            command: "check",
-        };
+        assert_eq!(error("-config x check"), FlagError::CommandAfterFlags("check"));
+        let stray = FlagError::UnexpectedWord { word: "my.yml".into(), command: "check" };
         assert_eq!(error("check my.yml"), stray);
         assert_eq!(error("check -port 1 my.yml"), stray);
     }
@@ -520,20 +391,10 @@ mod tests {
     /// D12: words after a lone `-` or `--` are ignored, and so are those two.
     #[test]
     fn dashes_end_the_parsing() {
-        for line in [
-            "- stray -bogus",
-            "-- stray -bogus",
-            "serve - x",
-            "serve -- x",
-            "-",
-            "--",
-        ] {
+        for line in ["- stray -bogus", "-- stray -bogus", "serve - x", "serve -- x", "-", "--"] {
             assert_eq!(parsed(line), parsed(""), "{line}");
         }
-        assert_eq!(
-            parsed("-port 1 -- -port 2").flags.port.as_deref(),
-            Some("1")
-        );
+        assert_eq!(parsed("-port 1 -- -port 2").flags.port.as_deref(), Some("1"));
     }
 
     #[test]

@@ -26,9 +26,7 @@ pub(crate) fn start(level: LogLevel) {
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     };
-    let ours = Targets::new()
-        .with_target("ekbo", level)
-        .with_target("kuiperbelt", level);
+    let ours = Targets::new().with_target("ekbo", level).with_target("kuiperbelt", level);
     // A second start in one process keeps the first; there is none.
     let _ = Registry::default().with(Lines.with_filter(ours)).try_init();
 }
@@ -78,11 +76,7 @@ impl<S: Subscriber> Layer<S> for Lines {
             Level::INFO => "info",
             Level::DEBUG | Level::TRACE => "debug",
         };
-        let _ = write!(
-            line,
-            "\t{level}\t{}",
-            fields.message.replace(['\n', '\t'], " ")
-        );
+        let _ = write!(line, "\t{level}\t{}", fields.message.replace(['\n', '\t'], " "));
         if !fields.others.is_empty() {
             let _ = write!(line, "\t{}", Value::Object(fields.others));
         }
@@ -141,10 +135,7 @@ mod tests {
         headers.insert("cookie", "a=b".parse().unwrap());
         headers.insert("authorization", "Bearer x".parse().unwrap());
         headers.insert("accept", "y".parse().unwrap());
-        assert_eq!(
-            Shown(&headers).to_string(),
-            "cookie: ****; authorization: ****; accept: y"
-        );
+        assert_eq!(Shown(&headers).to_string(), "cookie: ****; authorization: ****; accept: y");
     }
 
     #[test]

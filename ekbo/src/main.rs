@@ -16,7 +16,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::app::App;
@@ -64,14 +64,11 @@ fn main() -> ExitCode {
             warn!("{warning}");
         }
     }
-    let started = Runtime::new()
-        .map_err(|failure| failure.to_string())
-        .and_then(|runtime| {
-            let run = run(command, loaded);
-            let ran = runtime.block_on(run);
-            runtime.shutdown_background();
-            ran.map_err(|failure| failure.to_string())
-        });
+    let started = Runtime::new().map_err(|failure| failure.to_string()).and_then(|runtime| {
+        let ran = runtime.block_on(run(command, loaded));
+        runtime.shutdown_background();
+        ran
+    });
     match started {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -81,40 +78,51 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command, loaded: Loaded) -> Result<(), app::StartError> {
+async fn run(command: Command, loaded: Loaded) -> Result<(), String> {
+    // Before anything listens: whoever sees that it does may signal.
+    let signals =
+        Signals::new().map_err(|failure| format!("signals cannot be caught: {failure}"))?;
     if command == Command::Demo {
-        let (app, backend, welcome) = App::demo(loaded.config)?;
+        let (app, backend, welcome) = App::demo(loaded.config).map_err(|e| e.to_string())?;
         print(&welcome);
-        app.run(asked_to_stop()).await;
+        app.run(signals.stop()).await;
         drop(backend);
     } else {
-        App::build(&loaded.config)?.run(asked_to_stop()).await;
+        let app = App::build(&loaded.config).map_err(|e| e.to_string())?;
+        app.run(signals.stop()).await;
     }
     Ok(())
 }
 
-/// Returns at the first SIGTERM or SIGINT; from then on the second ends the process at once.
-async fn asked_to_stop() {
-    let (Ok(mut term), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        warn!("signals cannot be caught: the server stops without waiting");
-        return std::future::pending().await;
-    };
-    let mut next = async move || {
+/// SIGTERM and SIGINT, caught from the moment this is made.
+struct Signals {
+    term: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let term = signal(SignalKind::terminate())?;
+        Ok(Self { term, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> (i32, &'static str) {
         tokio::select! {
-            _ = term.recv() => (signal_hook::consts::SIGTERM, "SIGTERM"),
-            _ = interrupt.recv() => (signal_hook::consts::SIGINT, "SIGINT"),
+            _ = self.term.recv() => (signal_hook::consts::SIGTERM, "SIGTERM"),
+            _ = self.interrupt.recv() => (signal_hook::consts::SIGINT, "SIGINT"),
         }
-    };
-    let (_, name) = next().await;
-    info!("received {name}. shutting down...");
-    tokio::spawn(async move {
-        let (number, _) = next().await;
-        // Only a signal that cannot be raised returns from here.
-        let _ = signal_hook::low_level::emulate_default_handler(number);
-    });
+    }
+
+    /// Returns at the first signal; from then on the second ends the process at once.
+    async fn stop(mut self) {
+        let (_, name) = self.next().await;
+        info!("received {name}. shutting down...");
+        tokio::spawn(async move {
+            let (number, _) = self.next().await;
+            // Only a signal that cannot be raised returns from here.
+            let _ = signal_hook::low_level::emulate_default_handler(number);
+        });
+    }
 }
 
 /// Says what is wrong with a configuration that could be read.
@@ -126,11 +134,7 @@ fn check(loaded: &Loaded) -> ExitCode {
             warn!("{warning}");
         }
     }
-    if loaded
-        .warnings
-        .iter()
-        .any(|warning| warning.kind.fails_check())
-    {
+    if loaded.warnings.iter().any(|warning| warning.kind.fails_check()) {
         return ExitCode::FAILURE;
     }
     print("the configuration is valid\n")

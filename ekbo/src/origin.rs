@@ -17,11 +17,7 @@ pub(crate) enum OriginPolicy {
 impl OriginPolicy {
     /// The scheme is ignored and default ports are not filled in, as `Host` has neither.
     pub(crate) fn welcomes(self, headers: &HeaderMap) -> bool {
-        let text = |name| {
-            headers
-                .get(name)
-                .map(|value| value.to_str().unwrap_or_default())
-        };
+        let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
         let host = text(HOST).unwrap_or_default();
         let origin = text(ORIGIN);
         match self {
@@ -41,8 +37,7 @@ impl OriginPolicy {
 fn authority(origin: &str) -> Option<String> {
     let uri: Uri = origin.parse().ok()?;
     uri.scheme()?;
-    uri.authority()
-        .map(|authority| authority.as_str().to_owned())
+    uri.authority().map(|authority| authority.as_str().to_owned())
 }
 
 fn hostname(authority: &str) -> &str {

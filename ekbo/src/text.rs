@@ -31,14 +31,8 @@ pub(crate) fn message(
 
 fn kind(content_type: Option<&HeaderValue>) -> Kind {
     let value = content_type.map(HeaderValue::as_bytes).unwrap_or_default();
-    let end = value
-        .iter()
-        .position(|&byte| byte == b';')
-        .unwrap_or(value.len());
-    if value[..end]
-        .trim_ascii()
-        .eq_ignore_ascii_case(b"application/octet-stream")
-    {
+    let end = value.iter().position(|&byte| byte == b';').unwrap_or(value.len());
+    if value[..end].trim_ascii().eq_ignore_ascii_case(b"application/octet-stream") {
         Kind::Binary
     } else {
         Kind::Text
@@ -52,10 +46,7 @@ mod tests {
     #[test]
     fn only_octet_stream_is_binary() {
         let kind_of = |value| kind(Some(&HeaderValue::from_static(value)));
-        assert_eq!(
-            kind_of("APPLICATION/octet-stream ;param=foobar"),
-            Kind::Binary
-        );
+        assert_eq!(kind_of("APPLICATION/octet-stream ;param=foobar"), Kind::Binary);
         assert_eq!(kind_of("application/x-www-form-urlencoded"), Kind::Text);
         assert_eq!(kind_of("application/octet-streams"), Kind::Text);
         assert_eq!(kind(None), Kind::Text);

@@ -2,10 +2,7 @@
 //! system's choice. The table of contents; what the tests share is in `e2e/harness.rs`.
 //! The ids at the head of each test's comment are those of the specification.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a helper that fails fails the test it serves"
-)]
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails the test it serves")]
 
 mod e2e {
     /// The actors: `Backend`, `Ekbo`, `Client`, and what they are made of.

@@ -19,16 +19,8 @@ struct Echo {
 
 impl Handler for Echo {
     async fn connect(&self, _request: Parts) -> Result<Admission, Refusal> {
-        let key = self
-            .clients
-            .fetch_add(1, Ordering::Relaxed)
-            .to_string()
-            .into_bytes();
-        Ok(Admission {
-            key,
-            first: None,
-            subprotocol: None,
-        })
+        let key = self.clients.fetch_add(1, Ordering::Relaxed).to_string().into_bytes();
+        Ok(Admission { key, first: None, subprotocol: None })
     }
 
     async fn receive(&self, session: &Session, message: Received) {
@@ -44,10 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Some(address) => address.parse()?,
         None => SocketAddr::from(([127, 0, 0, 1], 9001)),
     };
-    let options = Options {
-        max_message: 64 << 20,
-        ..Options::default()
-    };
+    let options = Options { max_message: 64 << 20, ..Options::default() };
     let mut doors = Doors::closed();
     let door = SocketDoor::new(&Hub::new(), Echo::default(), options);
     doors.add("/", Lead::Socket(Arc::new(door)))?;

@@ -12,10 +12,7 @@ const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 
 /// The status with its name as the body: `Bad Request` and a newline.
 pub fn status(status: StatusCode) -> Answer {
-    plain(
-        status,
-        format!("{}\n", status.canonical_reason().unwrap_or_default()),
-    )
+    plain(status, format!("{}\n", status.canonical_reason().unwrap_or_default()))
 }
 
 /// A plain-text answer that browsers must not take for anything else.
@@ -23,10 +20,7 @@ pub fn plain(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(NOSNIFF, HeaderValue::from_static("nosniff"));
     answer
 }
@@ -39,9 +33,7 @@ pub fn not_found() -> Answer {
 /// 400 and the end of the connection: the request cannot be trusted to end where it seems to.
 pub(crate) fn bad_request() -> Answer {
     let mut answer = status(StatusCode::BAD_REQUEST);
-    answer
-        .headers_mut()
-        .insert(CONNECTION, HeaderValue::from_static("close"));
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
 }
 
@@ -50,10 +42,7 @@ pub(crate) fn moved(location: &str) -> Answer {
     let Ok(value) = HeaderValue::from_str(location) else {
         return bad_request();
     };
-    let mut answer = plain(
-        StatusCode::MOVED_PERMANENTLY,
-        format!("Moved to {location}\n"),
-    );
+    let mut answer = plain(StatusCode::MOVED_PERMANENTLY, format!("Moved to {location}\n"));
     answer.headers_mut().insert(LOCATION, value);
     answer
 }

@@ -26,10 +26,7 @@ pub struct Body {
 impl Body {
     pub(crate) fn of(request: Request<Incoming>) -> Request<Self> {
         let waits_for_continue = request.headers().contains_key(EXPECT);
-        request.map(|incoming| Self {
-            incoming: Some(incoming),
-            waits_for_continue,
-        })
+        request.map(|incoming| Self { incoming: Some(incoming), waits_for_continue })
     }
 }
 
@@ -53,9 +50,7 @@ impl HttpBody for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming
-            .as_ref()
-            .map_or_else(SizeHint::default, HttpBody::size_hint)
+        self.incoming.as_ref().map_or_else(SizeHint::default, HttpBody::size_hint)
     }
 }
 

@@ -41,6 +41,9 @@ const MAX_PONGS: usize = 16;
 /// Frames in one system call.
 const MAX_SLICES: usize = 64;
 
+/// Reads before others have their turn.
+const READS_IN_A_TURN: usize = 16;
+
 const SCRATCH_BYTES: usize = 64 * 1024;
 
 thread_local! {
@@ -152,6 +155,8 @@ impl Future for Connection {
             let phase = this.phase;
             this.collect(context);
             this.poll_receiving(context);
+            // Before reading: a client that never stops sending must not keep us from answering.
+            this.poll_write(context);
             this.poll_read(context);
             this.poll_write(context);
             this.poll_alarm(context);
@@ -170,7 +175,7 @@ impl Future for Connection {
 
 impl Connection {
     fn poll_read(&mut self, context: &mut Context<'_>) {
-        loop {
+        for _ in 0..READS_IN_A_TURN {
             match self.phase {
                 Phase::Parting { .. } | Phase::Done => return,
                 _ if self.input_ended => return,
@@ -208,6 +213,8 @@ impl Connection {
                 }
             }
         }
+        // There may be more, after everybody else's turn.
+        context.waker().wake_by_ref();
     }
 
     /// Reads once, to where the bytes belong, and decodes them. Returns how many they were.
@@ -359,9 +366,7 @@ impl Connection {
                         self.phase = Phase::Awaiting;
                         self.deadline = Some(Instant::now() + FAREWELL);
                     }
-                    Phase::Parting {
-                        awaits_close: false,
-                    } => self.linger(),
+                    Phase::Parting { awaits_close: false } => self.linger(),
                     _ => {}
                 }
                 if self.writing.is_empty() {
@@ -428,15 +433,12 @@ impl Connection {
         }
         let first = usize::from(self.offset > 0);
         let pongs = self.writing.iter().skip(first);
-        let waiting = pongs
-            .take_while(|frame| matches!(frame, Outgoing::Pong(_)))
-            .count();
+        let waiting = pongs.take_while(|frame| matches!(frame, Outgoing::Pong(_))).count();
         if waiting == MAX_PONGS {
             self.writing.remove(first + waiting - 1);
         }
         let at = (first + waiting.min(MAX_PONGS - 1)).min(self.writing.len());
-        self.writing
-            .insert(at, Outgoing::Pong(encode_pong(payload)));
+        self.writing.insert(at, Outgoing::Pong(encode_pong(payload)));
     }
 }
 
@@ -451,10 +453,7 @@ impl Connection {
 
     /// Ends the session from this side, announced by a close frame if the door does that.
     fn part_by_server(&mut self, end: End) {
-        let announced = self
-            .seat
-            .as_ref()
-            .is_some_and(|seat| seat.options.close_frame);
+        let announced = self.seat.as_ref().is_some_and(|seat| seat.options.close_frame);
         let frame = announced.then(|| encode_close(end.frame().as_ref()));
         let awaits_close = announced && !self.close_seen && !self.input_ended;
         self.drop_unwritten();
@@ -468,15 +467,11 @@ impl Connection {
             return;
         }
         info!(error = %error, "connection is closed");
-        let end = End {
-            reason: error.to_string().into(),
-            ..End::new(error.code(), "")
-        };
+        let end = End { reason: error.to_string().into(), ..End::new(error.code(), "") };
         let frame = encode_close(end.frame().as_ref());
         // What was accepted before is still worth writing.
         if let Some(seat) = &self.seat {
-            seat.session
-                .drain(|frame| self.writing.push_back(Outgoing::Message(frame)));
+            seat.session.drain(|frame| self.writing.push_back(Outgoing::Message(frame)));
         }
         // What follows cannot be understood, a close frame neither.
         self.part(end, Some(frame), false);
@@ -533,11 +528,7 @@ impl Connection {
 
     /// Says by TCP that nothing more comes, and waits for the client to say so.
     fn linger(&mut self) {
-        self.phase = if self.input_ended {
-            Phase::Done
-        } else {
-            Phase::Lingering
-        };
+        self.phase = if self.input_ended { Phase::Done } else { Phase::Lingering };
         self.deadline = Some(Instant::now() + FAREWELL);
         self.writing = VecDeque::new();
         if self.stream.shutdown_write().is_err() {

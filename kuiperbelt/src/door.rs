@@ -7,10 +7,32 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use http::Request;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::answer::{self, Answer};
 use crate::body::Body;
 use crate::handshake::SocketDoor;
+
+/// What may not stand in a path as it is (RFC 3986 section 3.3).
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@')
+    .remove(b'/');
 
 /// An HTTP service behind a door.
 pub type Service =
@@ -51,17 +73,12 @@ enum Found {
 impl Doors {
     /// No doors: every request goes to `otherwise`.
     pub fn new(otherwise: Service) -> Self {
-        Self {
-            doors: Vec::new(),
-            otherwise,
-        }
+        Self { doors: Vec::new(), otherwise }
     }
 
     /// No doors: every request is answered 404.
     pub fn closed() -> Self {
-        Self::new(Arc::new(|_| {
-            Box::pin(std::future::ready(answer::not_found()))
-        }))
+        Self::new(Arc::new(|_| Box::pin(std::future::ready(answer::not_found()))))
     }
 
     /// Adds a door. A path that does not begin with `/` is never taken.
@@ -85,9 +102,9 @@ impl Doors {
     }
 
     fn find(&self, raw: &str, query: Option<&str>) -> Found {
-        let path = decode(raw);
+        let path: Cow<[u8]> = percent_decode_str(raw).into();
         let moved = |path: &str| {
-            let mut location = encode(path);
+            let mut location = utf8_percent_encode(path, ENCODED).to_string();
             if let Some(query) = query {
                 location.push('?');
                 location.push_str(query);
@@ -118,55 +135,15 @@ impl Doors {
 
 impl fmt::Debug for Doors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.doors.iter().map(|(path, _)| path))
-            .finish()
+        f.debug_list().entries(self.doors.iter().map(|(path, _)| path)).finish()
     }
-}
-
-fn decode(raw: &str) -> Cow<'_, [u8]> {
-    if !raw.contains('%') {
-        return Cow::Borrowed(raw.as_bytes());
-    }
-    let hex = |byte: Option<&u8>| byte.and_then(|&byte| char::from(byte).to_digit(16));
-    let mut bytes = raw.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    while let [first, rest @ ..] = bytes {
-        match (first, hex(rest.first()), hex(rest.get(1))) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push((high * 16 + low) as u8);
-                bytes = &rest[2..];
-            }
-            _ => {
-                decoded.push(*first);
-                bytes = rest;
-            }
-        }
-    }
-    Cow::Owned(decoded)
-}
-
-/// Percent-encodes what may not stand in a path (RFC 3986 section 3.3).
-fn encode(path: &str) -> String {
-    let mut encoded = String::with_capacity(path.len());
-    for &byte in path.as_bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte) {
-            encoded.push(byte.into());
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }
 
 /// The path without empty, `.` and `..` segments, if it has any.
 fn clean(path: &[u8]) -> Option<String> {
     let mut segments = Vec::new();
     let mut is_clean = true;
-    let mut pieces = path
-        .strip_prefix(b"/")?
-        .split(|&byte| byte == b'/')
-        .peekable();
+    let mut pieces = path.strip_prefix(b"/")?.split(|&byte| byte == b'/').peekable();
     let mut ends_in_slash = true;
     while let Some(piece) = pieces.next() {
         let is_last = pieces.peek().is_none();
@@ -217,13 +194,7 @@ mod tests {
     #[test]
     fn exact_paths_before_the_longest_subtree() {
         let doors = doors(&["/", "/a/", "/a/b/", "/a/b/c"]);
-        for (path, door) in [
-            ("/x", 0),
-            ("/a/x", 1),
-            ("/a/b/", 2),
-            ("/a/b/x/y", 2),
-            ("/a/b/c", 3),
-        ] {
+        for (path, door) in [("/x", 0), ("/a/x", 1), ("/a/b/", 2), ("/a/b/x/y", 2), ("/a/b/c", 3)] {
             assert_eq!(doors.find(path, None), Found::Door(door), "{path}");
         }
     }

@@ -36,11 +36,7 @@ pub struct SocketDoor {
 impl SocketDoor {
     /// A door behind which `handler` decides.
     pub fn new(hub: &Arc<Hub>, handler: impl Handler, options: Options) -> Self {
-        Self {
-            hub: Arc::clone(hub),
-            handler: Arc::new(handler),
-            options: Arc::new(options),
-        }
+        Self { hub: Arc::clone(hub), handler: Arc::new(handler), options: Arc::new(options) }
     }
 
     /// Answers a request on this door.
@@ -71,9 +67,7 @@ impl SocketDoor {
         // A task of its own, so that a client that leaves does not leave a backend behind that
         // has admitted it and is never told of its end.
         let admitted = tokio::spawn(arrival.admit(request.into_parts().0));
-        admitted
-            .await
-            .unwrap_or_else(|_| answer::status(StatusCode::INTERNAL_SERVER_ERROR))
+        admitted.await.unwrap_or_else(|_| answer::status(StatusCode::INTERNAL_SERVER_ERROR))
     }
 
     fn check(&self, request: &Request<Body>) -> Result<HeaderValue, handshake::Rejection> {
@@ -88,9 +82,7 @@ impl SocketDoor {
 
 impl fmt::Debug for SocketDoor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SocketDoor")
-            .field("options", &self.options)
-            .finish_non_exhaustive()
+        f.debug_struct("SocketDoor").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
@@ -123,11 +115,7 @@ impl Arrival {
                 return refusal.answer;
             }
         };
-        let Admission {
-            key,
-            first,
-            subprotocol,
-        } = admission;
+        let Admission { key, first, subprotocol } = admission;
         let session = Session::new(&key, first.as_ref(), limits);
         if first.is_some() {
             self.hub.metrics().total_messages.increment();

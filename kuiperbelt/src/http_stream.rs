@@ -57,14 +57,7 @@ impl HttpStream {
         head_timeout: Option<Duration>,
     ) -> Self {
         let head = head_timeout.map(|timeout| Box::pin(sleep(timeout)));
-        Self {
-            stream,
-            answering,
-            head_timeout,
-            head,
-            is_asked: false,
-            grace: None,
-        }
+        Self { stream, answering, head_timeout, head, is_asked: false, grace: None }
     }
 
     pub(crate) fn into_inner(self) -> Stream {

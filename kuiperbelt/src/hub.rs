@@ -77,11 +77,8 @@ impl Hub {
 
     /// Makes the session's key mean it. Returns the session that the key meant before.
     pub(crate) fn admit(&self, session: &Session) -> Option<Session> {
-        let before = self
-            .shard(session.key())
-            .write()
-            .replace(ByKey(session.clone()))
-            .map(|old| old.0);
+        let before =
+            self.shard(session.key()).write().replace(ByKey(session.clone())).map(|old| old.0);
         if let Some(before) = &before {
             self.unreachable.lock().push(before.clone());
         }
@@ -95,10 +92,7 @@ impl Hub {
     pub(crate) fn release(&self, session: &Session) {
         {
             let mut shard = self.shard(session.key()).write();
-            if shard
-                .get(session.key())
-                .is_some_and(|found| found.0.is(session))
-            {
+            if shard.get(session.key()).is_some_and(|found| found.0.is(session)) {
                 shard.remove(session.key());
                 return;
             }
@@ -125,9 +119,7 @@ impl Hub {
 
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hub")
-            .field("metrics", &self.metrics)
-            .finish_non_exhaustive()
+        f.debug_struct("Hub").field("metrics", &self.metrics).finish_non_exhaustive()
     }
 }
 
@@ -160,10 +152,7 @@ mod tests {
     use crate::session::{Capacity, Limits};
 
     fn session(key: &str) -> Session {
-        let limits = Limits {
-            capacity: Capacity::Messages(1),
-            before_established: 1,
-        };
+        let limits = Limits { capacity: Capacity::Messages(1), before_established: 1 };
         Session::new(key.as_bytes(), None, limits)
     }
 

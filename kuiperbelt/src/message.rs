@@ -39,9 +39,7 @@ impl Message {
     /// A message whose text nobody has checked. Conforming clients drop the connection on text
     /// that is not UTF-8: meant for setups that have always sent it.
     pub fn raw(kind: Kind, payload: &[u8]) -> Self {
-        Self {
-            frame: encode(kind, payload),
-        }
+        Self { frame: encode(kind, payload) }
     }
 
     /// The encoded frame, header and payload.
@@ -73,11 +71,7 @@ pub struct End {
 impl End {
     /// An end with a reason of ours, of at most 123 bytes.
     pub const fn new(code: CloseCode, reason: &'static str) -> Self {
-        Self {
-            code,
-            reason: Cow::Borrowed(reason),
-            quiet: false,
-        }
+        Self { code, reason: Cow::Borrowed(reason), quiet: false }
     }
 
     /// The connection ended without a close frame: 1006.
@@ -100,10 +94,6 @@ impl End {
 impl From<CloseFrame> for End {
     fn from(frame: CloseFrame) -> Self {
         let (code, reason) = frame.into_parts();
-        Self {
-            code,
-            reason: Cow::Owned(reason),
-            quiet: false,
-        }
+        Self { code, reason: Cow::Owned(reason), quiet: false }
     }
 }

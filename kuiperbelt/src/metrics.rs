@@ -56,10 +56,7 @@ pub(crate) struct Raised {
 impl Raised {
     pub(crate) fn new(metrics: &Arc<Metrics>, gauge: fn(&Metrics) -> &Metric) -> Self {
         gauge(metrics).increment();
-        Self {
-            metrics: Arc::clone(metrics),
-            gauge,
-        }
+        Self { metrics: Arc::clone(metrics), gauge }
     }
 }
 

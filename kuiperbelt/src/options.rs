@@ -34,10 +34,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             max_message: 16 << 20,
-            capacity: Capacity::Bounded {
-                messages: 1024,
-                bytes: 1 << 20,
-            },
+            capacity: Capacity::Bounded { messages: 1024, bytes: 1 << 20 },
             before_established: 1 << 20,
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(30)),

@@ -36,10 +36,7 @@ impl Seat {
     ) -> Self {
         let before = hub.admit(&session);
         if let Some(before) = before.filter(|_| options.replace_duplicates) {
-            before.end(End::new(
-                kuiperbelt_websocket::CloseCode::NORMAL,
-                "replaced",
-            ));
+            before.end(End::new(kuiperbelt_websocket::CloseCode::NORMAL, "replaced"));
         }
         let mut seat = Self::outside(hub, handler, options, session);
         seat.counted = Some(counted);
@@ -54,14 +51,7 @@ impl Seat {
         session: Session,
     ) -> Self {
         let unfinished = Some(hub.unfinished());
-        Self {
-            hub,
-            handler,
-            options,
-            session,
-            counted: None,
-            unfinished,
-        }
+        Self { hub, handler, options, session, counted: None, unfinished }
     }
 
     /// The key means nothing from now on, and nothing is accepted for the session; what its

@@ -95,9 +95,7 @@ impl Listener {
                 let (stream, _) = listener.accept().await?;
                 let socket = SockRef::from(&stream);
                 // A peer that is gone already is found out by the first read.
-                let _ = socket
-                    .set_tcp_nodelay(true)
-                    .and_then(|()| socket.set_keepalive(true));
+                let _ = socket.set_tcp_nodelay(true).and_then(|()| socket.set_keepalive(true));
                 Ok(stream.into())
             }
             Self::Unix(listener, _) => Ok(listener.accept().await?.0.into()),
@@ -127,9 +125,7 @@ fn bind(address: SocketAddr) -> io::Result<Listener> {
 
 /// Whether the path is a socket that refuses connections.
 fn is_abandoned(path: &Path) -> bool {
-    let is_socket = path
-        .symlink_metadata()
-        .is_ok_and(|file| file.file_type().is_socket());
+    let is_socket = path.symlink_metadata().is_ok_and(|file| file.file_type().is_socket());
     is_socket
         && std::os::unix::net::UnixStream::connect(path)
             .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
@@ -145,10 +141,7 @@ pub async fn serve(
 ) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(None);
-    builder
-        .max_buf_size(MAX_HEAD)
-        .max_headers(MAX_FIELDS)
-        .title_case_headers(true);
+    builder.max_buf_size(MAX_HEAD).max_headers(MAX_FIELDS).title_case_headers(true);
     let connections = TaskTracker::new();
     while let Some(stream) = next(&listener, &stop).await {
         let answering = Answering::default();
@@ -163,9 +156,7 @@ pub async fn serve(
                 Ok::<_, Infallible>(answer)
             }
         });
-        let connection = builder
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
+        let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
         let stop = stop.clone();
         connections.spawn(async move {
             let mut connection = pin!(connection);
@@ -249,9 +240,9 @@ fn is_host(host: &[u8]) -> bool {
             let host = authority.host();
             let rest = &authority.as_str()[host.len()..];
             !host.is_empty()
-                && rest.strip_prefix(':').map_or(rest.is_empty(), |port| {
-                    port.is_empty() || port.parse::<u16>().is_ok()
-                })
+                && rest
+                    .strip_prefix(':')
+                    .map_or(rest.is_empty(), |port| port.is_empty() || port.parse::<u16>().is_ok())
         })
 }
 
@@ -261,19 +252,12 @@ mod tests {
 
     #[test]
     fn hosts() {
-        for good in [
-            "a",
-            "example.com:80",
-            "127.0.0.1",
-            "[::1]:9180",
-            "a_b",
-            "a:",
-        ] {
+        for good in ["a", "example.com:80", "127.0.0.1", "[::1]:9180", "a_b", "a:"] {
             assert!(is_host(good.as_bytes()), "{good}");
         }
-        for bad in [
-            "", ":80", "a b", "a/b", "user@a", "a:b", "a:99999", "[::1", "a,b c", "a?b", "é",
-        ] {
+        for bad in
+            ["", ":80", "a b", "a/b", "user@a", "a:b", "a:99999", "[::1", "a,b c", "a?b", "é"]
+        {
             assert!(!is_host(bad.as_bytes()), "{bad}");
         }
     }

@@ -116,11 +116,7 @@ impl Session {
         if let Some(first) = first {
             outbox.push(first.frame().clone());
         }
-        Self(Arc::new(Inner {
-            key: key.into(),
-            limits,
-            outbox: Mutex::new(outbox),
-        }))
+        Self(Arc::new(Inner { key: key.into(), limits, outbox: Mutex::new(outbox) }))
     }
 
     /// The key that the handler chose for this client.
@@ -136,14 +132,7 @@ impl Session {
         message: &Message,
         deadline: Option<Instant>,
     ) -> Result<(), SendError> {
-        self.offer(
-            Offer {
-                frame: Some(message.frame().clone()),
-                end: None,
-            },
-            deadline,
-        )
-        .await
+        self.offer(Offer { frame: Some(message.frame().clone()), end: None }, deadline).await
     }
 
     /// Ends the session after everything accepted so far and, if given, a last word. Waits for
@@ -156,14 +145,7 @@ impl Session {
         deadline: Option<Instant>,
     ) -> Result<(), SendError> {
         let frame = last_word.map(|message| message.frame().clone());
-        self.offer(
-            Offer {
-                frame,
-                end: Some(end),
-            },
-            deadline,
-        )
-        .await
+        self.offer(Offer { frame, end: Some(end) }, deadline).await
     }
 
     /// Ends the session after what is queued, without waiting; nothing happens if its end is
@@ -192,16 +174,10 @@ impl Session {
                 return Ok(());
             }
             let (accept, accepted) = oneshot::channel();
-            outbox.waiters.push_back(Waiter {
-                offer,
-                accepted: accept,
-            });
+            outbox.waiters.push_back(Waiter { offer, accepted: accept });
             accepted
         };
-        let mut waiting = Waiting {
-            session: self,
-            accepted,
-        };
+        let mut waiting = Waiting { session: self, accepted };
         let answer = match deadline {
             Some(deadline) => timeout_at(deadline, &mut waiting.accepted).await,
             None => Ok((&mut waiting.accepted).await),
@@ -257,9 +233,8 @@ impl Session {
         let mut outbox = self.0.outbox.lock();
         outbox.outstanding = outbox.outstanding.saturating_sub(messages);
         outbox.outstanding_bytes = outbox.outstanding_bytes.saturating_sub(bytes);
-        outbox.head_bytes = next
-            .or_else(|| outbox.queue.front().map(Bytes::len))
-            .unwrap_or_default();
+        outbox.head_bytes =
+            next.or_else(|| outbox.queue.front().map(Bytes::len)).unwrap_or_default();
         if !outbox.waiters.is_empty() {
             outbox.grant(&self.0.limits);
         }
@@ -267,12 +242,7 @@ impl Session {
 
     /// Whether an end is decided that the handler is not to hear of, nor of anything since.
     pub(crate) fn is_ending_quietly(&self) -> bool {
-        self.0
-            .outbox
-            .lock()
-            .ending
-            .as_ref()
-            .is_some_and(|ending| ending.end.quiet)
+        self.0.outbox.lock().ending.as_ref().is_some_and(|ending| ending.end.quiet)
     }
 
     /// The end, once it is decided.
@@ -294,10 +264,7 @@ impl Session {
     /// The session is over: what is queued is dropped. Returns the end that was decided first.
     pub(crate) fn conclude(&self, end: End) -> End {
         let mut outbox = self.0.outbox.lock();
-        let ending = outbox.ending.get_or_insert(Ending {
-            end,
-            flush_by: None,
-        });
+        let ending = outbox.ending.get_or_insert(Ending { end, flush_by: None });
         let end = ending.end.clone();
         outbox.stage = Stage::Ended;
         outbox.queue = VecDeque::new();
@@ -315,9 +282,7 @@ impl Session {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Session")
-            .field(&String::from_utf8_lossy(self.key()))
-            .finish()
+        f.debug_tuple("Session").field(&String::from_utf8_lossy(self.key())).finish()
     }
 }
 
@@ -344,10 +309,7 @@ impl Outbox {
             self.push(frame);
         }
         if let Some(end) = offer.end {
-            self.decide(Ending {
-                end,
-                flush_by: None,
-            });
+            self.decide(Ending { end, flush_by: None });
         }
     }
 
@@ -416,12 +378,7 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.accepted.close();
-        self.session
-            .0
-            .outbox
-            .lock()
-            .waiters
-            .retain(|waiter| !waiter.accepted.is_closed());
+        self.session.0.outbox.lock().waiters.retain(|waiter| !waiter.accepted.is_closed());
     }
 }
 

@@ -75,19 +75,13 @@ impl Stream {
 
 impl From<TcpStream> for Stream {
     fn from(socket: TcpStream) -> Self {
-        Self {
-            socket: Socket::Tcp(socket),
-            is_unsure: false,
-        }
+        Self { socket: Socket::Tcp(socket), is_unsure: false }
     }
 }
 
 impl From<UnixStream> for Stream {
     fn from(socket: UnixStream) -> Self {
-        Self {
-            socket: Socket::Unix(socket),
-            is_unsure: false,
-        }
+        Self { socket: Socket::Unix(socket), is_unsure: false }
     }
 }
 

@@ -122,11 +122,13 @@ async fn an_echo_and_an_orderly_stop() {
         client
     })
     .await;
-    let reading = tokio::task::spawn_blocking(move || loop {
-        match client.read() {
-            Ok(tungstenite::Message::Close(frame)) => return frame.map(|f| u16::from(f.code)),
-            Ok(_) => {}
-            Err(error) => panic!("{error}"),
+    let reading = tokio::task::spawn_blocking(move || {
+        loop {
+            match client.read() {
+                Ok(tungstenite::Message::Close(frame)) => return frame.map(|f| u16::from(f.code)),
+                Ok(_) => {}
+                Err(error) => panic!("{error}"),
+            }
         }
     });
     let diary = Arc::clone(&server.diary);

@@ -132,9 +132,7 @@ mod tests {
         for good in [1000, 1003, 1007, 1011, 1012, 1013, 3000, 4999] {
             assert!(CloseCode::from_wire(good).is_some(), "{good}");
         }
-        for bad in [
-            0, 999, 1004, 1005, 1006, 1014, 1015, 1016, 2999, 5000, 65535,
-        ] {
+        for bad in [0, 999, 1004, 1005, 1006, 1014, 1015, 1016, 2999, 5000, 65535] {
             assert!(CloseCode::from_wire(bad).is_none(), "{bad}");
         }
     }
@@ -143,14 +141,8 @@ mod tests {
     fn payloads() {
         assert_eq!(CloseFrame::parse(b""), Ok(None));
         assert_eq!(CloseFrame::parse(b"\x03"), Err(ProtocolError::CloseLength));
-        assert_eq!(
-            CloseFrame::parse(b"\x03\xee"),
-            Err(ProtocolError::CloseCode)
-        );
-        assert_eq!(
-            CloseFrame::parse(b"\x03\xe8\xff"),
-            Err(ProtocolError::CloseReason)
-        );
+        assert_eq!(CloseFrame::parse(b"\x03\xee"), Err(ProtocolError::CloseCode));
+        assert_eq!(CloseFrame::parse(b"\x03\xe8\xff"), Err(ProtocolError::CloseReason));
         let frame = CloseFrame::parse(b"\x03\xe8bye").unwrap().unwrap();
         assert_eq!((frame.code(), frame.reason()), (CloseCode::NORMAL, "bye"));
         assert_eq!(&frame.payload()[..], b"\x03\xe8bye");
@@ -158,14 +150,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_sent_is_refused() {
-        assert_eq!(
-            CloseFrame::new(CloseCode::ABNORMAL, ""),
-            Err(InvalidClose::Code)
-        );
+        assert_eq!(CloseFrame::new(CloseCode::ABNORMAL, ""), Err(InvalidClose::Code));
         assert!(CloseFrame::new(CloseCode::NORMAL, "x".repeat(123)).is_ok());
-        assert_eq!(
-            CloseFrame::new(CloseCode::NORMAL, "x".repeat(124)),
-            Err(InvalidClose::Reason)
-        );
+        assert_eq!(CloseFrame::new(CloseCode::NORMAL, "x".repeat(124)), Err(InvalidClose::Reason));
     }
 }

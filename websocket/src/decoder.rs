@@ -126,10 +126,7 @@ struct Frame {
 impl Decoder {
     /// A decoder that refuses messages of more than `max_message` bytes.
     pub const fn new(max_message: usize) -> Self {
-        Self {
-            max_message,
-            partial: None,
-        }
+        Self { max_message, partial: None }
     }
 
     /// Takes bytes from the front of `input` up to the end of the next event. `None` means that
@@ -158,9 +155,7 @@ impl Decoder {
 
     /// How many bytes of an unfinished data message have arrived.
     pub fn held(&self) -> usize {
-        self.partial
-            .as_ref()
-            .map_or(0, |partial| partial.message.len())
+        self.partial.as_ref().map_or(0, |partial| partial.message.len())
     }
 
     /// The place where the next bytes of a large payload belong, never longer than the payload.
@@ -182,10 +177,8 @@ impl Decoder {
 
     /// Takes note of what was read to the place lent last; returns the message if that ends it.
     pub fn lent(&mut self) -> Result<Option<Event>, ProtocolError> {
-        let Some((partial, frame)) = self
-            .partial
-            .as_mut()
-            .and_then(|partial| partial.frame.map(|frame| (partial, frame)))
+        let Some((partial, frame)) =
+            self.partial.as_mut().and_then(|partial| partial.frame.map(|frame| (partial, frame)))
         else {
             return Ok(None);
         };
@@ -198,10 +191,7 @@ impl Decoder {
 
     /// Reads a header, here or joined from pieces; a small whole frame is read at once.
     fn header(&mut self, input: &mut &mut [u8]) -> Result<Option<Event>, ProtocolError> {
-        let gathered = self
-            .partial
-            .as_ref()
-            .map_or(0, |partial| partial.header_length);
+        let gathered = self.partial.as_ref().map_or(0, |partial| partial.header_length);
         let found = if gathered == 0 {
             Header::parse(input)?
         } else {
@@ -238,11 +228,7 @@ impl Decoder {
         if let Opcode::Data(kind) = header.opcode {
             partial.kind = Some(kind);
         }
-        if length == 0 {
-            partial.advance(frame, 0)
-        } else {
-            Ok(None)
-        }
+        if length == 0 { partial.advance(frame, 0) } else { Ok(None) }
     }
 
     /// The rules between frames; the payload's length when they are kept.
@@ -280,11 +266,7 @@ impl Decoder {
 
     /// Gives the memory back once nothing is left half arrived.
     fn release(&mut self) {
-        if self
-            .partial
-            .as_ref()
-            .is_some_and(|partial| partial.is_empty())
-        {
+        if self.partial.as_ref().is_some_and(|partial| partial.is_empty()) {
             self.partial = None;
         }
     }
@@ -297,10 +279,7 @@ impl Partial {
 
     /// Accounts for `size` more bytes of `frame`, which already lie in their place, unmasked.
     fn advance(&mut self, frame: Frame, size: usize) -> Result<Option<Event>, ProtocolError> {
-        let frame = Frame {
-            received: frame.received + size,
-            ..frame
-        };
+        let frame = Frame { received: frame.received + size, ..frame };
         let complete = frame.received == frame.length;
         self.frame = (!complete).then_some(frame);
         if frame.opcode.is_control() {
@@ -324,10 +303,7 @@ impl Partial {
         self.kind = None;
         self.checked = 0;
         self.taken = 0;
-        Ok(Some(Event::Message(
-            kind,
-            std::mem::take(&mut self.message).freeze(),
-        )))
+        Ok(Some(Event::Message(kind, std::mem::take(&mut self.message).freeze())))
     }
 
     /// Refuses text as soon as no continuation could make it valid.

@@ -13,10 +13,7 @@ pub fn encode(kind: Kind, payload: &[u8]) -> Bytes {
 
 /// A close frame; without a `close` its payload is empty, which the peer reports as 1005.
 pub fn encode_close(close: Option<&CloseFrame>) -> Bytes {
-    frame(
-        Opcode::Close,
-        &close.map(CloseFrame::payload).unwrap_or_default(),
-    )
+    frame(Opcode::Close, &close.map(CloseFrame::payload).unwrap_or_default())
 }
 
 /// The answer to a ping: the same payload (RFC 6455 section 5.5.3), at most 125 bytes.

@@ -108,21 +108,10 @@ impl Header {
         if !minimal {
             return Err(ProtocolError::Length);
         }
-        let Some(mask) = bytes
-            .get(at..at + 4)
-            .and_then(|b| <[u8; 4]>::try_from(b).ok())
-        else {
+        let Some(mask) = bytes.get(at..at + 4).and_then(|b| <[u8; 4]>::try_from(b).ok()) else {
             return Ok(None);
         };
-        Ok(Some((
-            Self {
-                opcode,
-                fin,
-                length,
-                mask,
-            },
-            at + 4,
-        )))
+        Ok(Some((Self { opcode, fin, length, mask }, at + 4)))
     }
 
     const fn check_first(first: u8) -> Result<Opcode, ProtocolError> {
@@ -150,19 +139,10 @@ mod tests {
         };
         assert_eq!(header(&[0x82, 0x80 | 5]).unwrap(), Some((5, 6)));
         assert_eq!(header(&[0x82, 0xfe, 0, 126]).unwrap(), Some((126, 8)));
-        assert_eq!(
-            header(&[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0]).unwrap(),
-            Some((0x10000, 14))
-        );
+        assert_eq!(header(&[0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0]).unwrap(), Some((0x10000, 14)));
         assert_eq!(header(&[0x82, 0xfe, 0, 125]), Err(ProtocolError::Length));
-        assert_eq!(
-            header(&[0x82, 0xff, 0, 0, 0, 0, 0, 0, 255, 255]),
-            Err(ProtocolError::Length)
-        );
-        assert_eq!(
-            header(&[0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0]),
-            Err(ProtocolError::Length)
-        );
+        assert_eq!(header(&[0x82, 0xff, 0, 0, 0, 0, 0, 0, 255, 255]), Err(ProtocolError::Length));
+        assert_eq!(header(&[0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0]), Err(ProtocolError::Length));
     }
 
     #[test]
@@ -170,22 +150,10 @@ mod tests {
         assert!(matches!(Header::parse(&[]), Ok(None)));
         assert!(matches!(Header::parse(&[0x81]), Ok(None)));
         assert!(matches!(Header::parse(&[0x81, 0x85, 1, 2, 3]), Ok(None)));
-        assert_eq!(
-            Header::parse(&[0xc1]).unwrap_err(),
-            ProtocolError::ReservedBits
-        );
+        assert_eq!(Header::parse(&[0xc1]).unwrap_err(), ProtocolError::ReservedBits);
         assert_eq!(Header::parse(&[0x83]).unwrap_err(), ProtocolError::Opcode);
-        assert_eq!(
-            Header::parse(&[0x81, 0x05]).unwrap_err(),
-            ProtocolError::Unmasked
-        );
-        assert_eq!(
-            Header::parse(&[0x89, 0xfe]).unwrap_err(),
-            ProtocolError::LongControl
-        );
-        assert_eq!(
-            Header::parse(&[0x09, 0x80]).unwrap_err(),
-            ProtocolError::FragmentedControl
-        );
+        assert_eq!(Header::parse(&[0x81, 0x05]).unwrap_err(), ProtocolError::Unmasked);
+        assert_eq!(Header::parse(&[0x89, 0xfe]).unwrap_err(), ProtocolError::LongControl);
+        assert_eq!(Header::parse(&[0x09, 0x80]).unwrap_err(), ProtocolError::FragmentedControl);
     }
 }

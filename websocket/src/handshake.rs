@@ -71,10 +71,7 @@ pub fn check(
     if !origin(headers) {
         return Err(Rejection::Origin);
     }
-    match headers
-        .get(SEC_WEBSOCKET_KEY)
-        .map(|key| key.as_bytes().trim_ascii())
-    {
+    match headers.get(SEC_WEBSOCKET_KEY).map(|key| key.as_bytes().trim_ascii()) {
         Some(key) if !key.is_empty() => Ok(accept(key)),
         _ => Err(Rejection::Key),
     }
@@ -135,10 +132,7 @@ mod tests {
         };
         expect(&headers, Method::POST, Rejection::Connection);
         let full = proper();
-        for (name, next) in [
-            (&CONNECTION, Rejection::Upgrade),
-            (&UPGRADE, Rejection::Method),
-        ] {
+        for (name, next) in [(&CONNECTION, Rejection::Upgrade), (&UPGRADE, Rejection::Method)] {
             headers.insert(name, full[name].clone());
             expect(&headers, Method::POST, next);
         }
@@ -154,17 +148,11 @@ mod tests {
     fn tokens_may_be_spread_over_fields() {
         let mut headers = proper();
         headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
-        assert_eq!(
-            check(&Method::GET, &headers, |_| true),
-            Err(Rejection::Connection)
-        );
+        assert_eq!(check(&Method::GET, &headers, |_| true), Err(Rejection::Connection));
         headers.append(CONNECTION, HeaderValue::from_static("x,UPGRADE"));
         assert!(check(&Method::GET, &headers, |_| true).is_ok());
         headers.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("a, b"));
         headers.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("c"));
-        assert_eq!(
-            offered_subprotocols(&headers).collect::<Vec<_>>(),
-            ["a", "b", "c"]
-        );
+        assert_eq!(offered_subprotocols(&headers).collect::<Vec<_>>(), ["a", "b", "c"]);
     }
 }

@@ -4,9 +4,7 @@
 pub fn unmask(bytes: &mut [u8], key: [u8; 4], offset: usize) {
     let mut key = key;
     key.rotate_left(offset % 4);
-    let word = u64::from_ne_bytes([
-        key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3],
-    ]);
+    let word = u64::from_ne_bytes([key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3]]);
     let (words, rest) = bytes.as_chunks_mut::<8>();
     for chunk in words {
         *chunk = (u64::from_ne_bytes(*chunk) ^ word).to_ne_bytes();
@@ -26,11 +24,8 @@ mod tests {
         for length in 0..40 {
             for offset in 0..9 {
                 let plain: Vec<u8> = (0..length).collect();
-                let expected: Vec<u8> = plain
-                    .iter()
-                    .enumerate()
-                    .map(|(i, b)| b ^ key[(i + offset) % 4])
-                    .collect();
+                let expected: Vec<u8> =
+                    plain.iter().enumerate().map(|(i, b)| b ^ key[(i + offset) % 4]).collect();
                 let mut masked = plain;
                 unmask(&mut masked, key, offset);
                 assert_eq!(masked, expected, "length {length}, offset {offset}");

@@ -81,11 +81,7 @@ impl Client {
             .http1_allow_spaces_after_header_name_in_responses(true)
             .set_host(false)
             .build(Connector::default());
-        Self {
-            http,
-            started: Instant::now(),
-            renewal: Arc::new(AtomicU64::new(RENEWAL_MILLIS)),
-        }
+        Self { http, started: Instant::now(), renewal: Arc::new(AtomicU64::new(RENEWAL_MILLIS)) }
     }
 
     /// Asks without a body and follows redirects. The answer's body is still to be read, within
@@ -118,9 +114,7 @@ impl Client {
             }
             uri = next;
         }
-        Err(CallError::Target(format!(
-            "more than {MAX_REDIRECTS} redirects"
-        )))
+        Err(CallError::Target(format!("more than {MAX_REDIRECTS} redirects")))
     }
 
     /// Tells something by POST. The answer counts when its body has arrived.
@@ -162,14 +156,11 @@ impl Client {
         let mut request = request;
         let connection = capture_connection(&mut request);
         let answer = self.http.request(request).await;
-        let is_first = connection
-            .connection_metadata()
-            .as_ref()
-            .is_none_or(|connected| {
-                let mut extensions = http::Extensions::new();
-                connected.get_extras(&mut extensions);
-                extensions.get::<Uses>().is_none_or(Uses::is_first)
-            });
+        let is_first = connection.connection_metadata().as_ref().is_none_or(|connected| {
+            let mut extensions = http::Extensions::new();
+            connected.get_extras(&mut extensions);
+            extensions.get::<Uses>().is_none_or(Uses::is_first)
+        });
         match (answer, again) {
             (Err(failure), Some(again)) if !is_first && is_end_of_connection(&failure) => {
                 Ok(self.http.request(again).await?)
@@ -184,12 +175,7 @@ impl Client {
         let due = self.renewal.load(Ordering::Relaxed);
         let next = now.saturating_add(RENEWAL_MILLIS);
         let order = Ordering::Relaxed;
-        if now >= due
-            && self
-                .renewal
-                .compare_exchange(due, next, order, order)
-                .is_ok()
-        {
+        if now >= due && self.renewal.compare_exchange(due, next, order, order).is_ok() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }
@@ -238,9 +224,7 @@ async fn within<T>(
     call: impl Future<Output = Result<T, CallError>>,
 ) -> Result<T, CallError> {
     match deadline {
-        Some(deadline) => timeout_at(deadline, call)
-            .await
-            .unwrap_or(Err(CallError::TimedOut)),
+        Some(deadline) => timeout_at(deadline, call).await.unwrap_or(Err(CallError::TimedOut)),
         None => call.await,
     }
 }
@@ -312,9 +296,7 @@ mod tests {
         let to = |from: &str, status: u16, location: &str| {
             let mut response = Response::new(());
             *response.status_mut() = StatusCode::from_u16(status).unwrap();
-            response
-                .headers_mut()
-                .insert(LOCATION, location.parse().unwrap());
+            response.headers_mut().insert(LOCATION, location.parse().unwrap());
             redirection(&response, &from.parse().unwrap()).map(|uri| uri.to_string())
         };
         let from = "http://a:1/x/y?q";

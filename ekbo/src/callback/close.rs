@@ -41,13 +41,7 @@ impl Closer {
         timeout: Duration,
         retry: Retry,
     ) -> Self {
-        Self {
-            client,
-            target,
-            headers,
-            timeout,
-            retry,
-        }
+        Self { client, target, headers, timeout, retry }
     }
 
     /// Returns when the backend has heard of the end, or it is given up.
@@ -91,9 +85,7 @@ impl Closer {
         let address = address_of(target)?;
         let headers = self.headers.of_close(key, end, address);
         let deadline = Instant::now() + self.timeout;
-        self.client
-            .tell(address.uri().clone(), headers, Bytes::new(), Some(deadline))
-            .await
+        self.client.tell(address.uri().clone(), headers, Bytes::new(), Some(deadline)).await
     }
 }
 
@@ -105,9 +97,7 @@ fn is_heard(status: StatusCode) -> bool {
 impl Retry {
     /// The pause after a failed attempt, the first being 0; `random` shortens it by up to a half.
     fn pause(&self, attempt: u32, random: u32) -> Duration {
-        let full = self
-            .base
-            .saturating_mul(1_u32.checked_shl(attempt).unwrap_or(u32::MAX));
+        let full = self.base.saturating_mul(1_u32.checked_shl(attempt).unwrap_or(u32::MAX));
         let full = full.min(self.max);
         full / 2 + (full / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
     }
@@ -126,11 +116,7 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_longest_and_are_shortened_by_up_to_a_half() {
         let seconds = Duration::from_secs;
-        let retry = Retry {
-            base: seconds(1),
-            max: seconds(60),
-            age: seconds(3600),
-        };
+        let retry = Retry { base: seconds(1), max: seconds(60), age: seconds(3600) };
         assert_eq!(retry.pause(0, 0), Duration::from_millis(500));
         assert_eq!(retry.pause(0, u32::MAX), seconds(1));
         assert_eq!(retry.pause(3, u32::MAX), seconds(8));

@@ -59,10 +59,7 @@ impl Connector {
             Io::Unix(TokioIo::new(UnixStream::connect(path).await?))
         } else {
             let host = uri.host().unwrap_or_default();
-            let host = host
-                .strip_prefix('[')
-                .and_then(|h| h.strip_suffix(']'))
-                .unwrap_or(host);
+            let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
             let is_tls = uri.scheme() == Some(&Scheme::HTTPS);
             let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
             let stream = TcpStream::connect((host, port)).await?;
@@ -75,10 +72,7 @@ impl Connector {
                 Io::Tcp(TokioIo::new(stream))
             }
         };
-        Ok(Socket {
-            io,
-            uses: Uses::default(),
-        })
+        Ok(Socket { io, uses: Uses::default() })
     }
 
     fn tls_config(&self) -> io::Result<Arc<ClientConfig>> {

@@ -67,13 +67,8 @@ pub(crate) struct Headers {
 
 impl Headers {
     pub(crate) fn new(config: &Config) -> Self {
-        let set_endpoint = config
-            .set_headers
-            .iter()
-            .find(|(name, _)| *name == ENDPOINT);
-        let endpoint = set_endpoint
-            .map(|(_, value)| value)
-            .filter(|value| !value.is_empty());
+        let set_endpoint = config.set_headers.iter().find(|(name, _)| *name == ENDPOINT);
+        let endpoint = set_endpoint.map(|(_, value)| value).filter(|value| !value.is_empty());
         Self {
             session: config.session_header.clone(),
             endpoint: endpoint.unwrap_or(&config.endpoint).clone(),
@@ -182,10 +177,7 @@ mod tests {
             set: set
                 .iter()
                 .map(|(name, value)| {
-                    (
-                        HeaderName::from_static(name),
-                        HeaderValue::from_static(value),
-                    )
+                    (HeaderName::from_static(name), HeaderValue::from_static(value))
                 })
                 .collect(),
             forward_session: false,
@@ -202,10 +194,7 @@ mod tests {
     fn client(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
-            headers.append(
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            );
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         headers
     }
@@ -240,22 +229,10 @@ mod tests {
             "trailer",
             "proxy-connection",
         ] {
-            assert!(
-                !headers.is_forwarded(&HeaderName::from_static(name)),
-                "{name}"
-            );
+            assert!(!headers.is_forwarded(&HeaderName::from_static(name)), "{name}");
         }
-        for name in [
-            "cookie",
-            "x-kuiperbelt-hogehoge",
-            "origin",
-            "x-forwarded-for",
-            "webhooks",
-        ] {
-            assert!(
-                headers.is_forwarded(&HeaderName::from_static(name)),
-                "{name}"
-            );
+        for name in ["cookie", "x-kuiperbelt-hogehoge", "origin", "x-forwarded-for", "webhooks"] {
+            assert!(headers.is_forwarded(&HeaderName::from_static(name)), "{name}");
         }
     }
 
@@ -269,12 +246,7 @@ mod tests {
             ("x-b", ""),
             ("user-agent", ""),
         ]);
-        let client = client(&[
-            ("x-a", "1"),
-            ("x-a", "2"),
-            ("x-b", "3"),
-            ("user-agent", "me"),
-        ]);
+        let client = client(&[("x-a", "1"), ("x-a", "2"), ("x-b", "3"), ("user-agent", "me")]);
         let made = headers.of_connect(&client, &[], &address("http://a/"));
         assert_eq!(made.get_all("x-a").into_iter().collect::<Vec<_>>(), ["set"]);
         assert!(!made.contains_key("x-b"));
@@ -290,18 +262,12 @@ mod tests {
         let readme = include_str!("../../../README.md").to_lowercase();
         let of_callbacks = readme.split("| header of a callback |").nth(1).unwrap();
         let of_callbacks = of_callbacks.split("\n\n").next().unwrap();
-        let listed: Vec<&str> = of_callbacks
-            .lines()
-            .skip(2)
-            .map(|row| row.split('`').nth(1).unwrap())
-            .collect();
+        let listed: Vec<&str> =
+            of_callbacks.lines().skip(2).map(|row| row.split('`').nth(1).unwrap()).collect();
         let session = HeaderName::from_static("x-kuiperbelt-session");
         let ours = [session, ENDPOINT, SUBPROTOCOL, CLOSE_CODE, CLOSE_REASON];
-        let names: Vec<&str> = ours
-            .iter()
-            .map(HeaderName::as_str)
-            .chain(["content-type"])
-            .collect();
+        let names: Vec<&str> =
+            ours.iter().map(HeaderName::as_str).chain(["content-type"]).collect();
         assert_eq!(listed, names);
     }
 
@@ -312,18 +278,12 @@ mod tests {
         let own = headers.of_connect(&HeaderMap::new(), &[], &address);
         assert_eq!(own[AUTHORIZATION], "Basic dXNlcjpzZWNyZXQ=");
         let sent = client(&[("authorization", "Bearer x")]);
-        assert_eq!(
-            headers.of_connect(&sent, &[], &address)[AUTHORIZATION],
-            "Bearer x"
-        );
+        assert_eq!(headers.of_connect(&sent, &[], &address)[AUTHORIZATION], "Bearer x");
     }
 
     #[test]
     fn reasons_are_percent_encoded() {
-        let end = End {
-            reason: "a %\nü".into(),
-            ..End::abnormal("")
-        };
+        let end = End { reason: "a %\nü".into(), ..End::abnormal("") };
         let made = headers(&[]).of_close(b"key", &end, &address("http://a/"));
         assert_eq!(made[CLOSE_REASON], "a%20%25%0A%C3%BC");
         assert_eq!(made[CLOSE_CODE], "1006");

@@ -97,9 +97,7 @@ impl fmt::Debug for Address {
 pub(crate) fn unix_path_of(uri: &Uri) -> Option<PathBuf> {
     let digits = uri.host()?.strip_suffix(UNIX_SUFFIX)?;
     let pairs = digits.as_bytes().chunks(2);
-    let bytes: Option<Vec<u8>> = pairs
-        .map(|pair| hex_byte(pair.first(), pair.get(1)))
-        .collect();
+    let bytes: Option<Vec<u8>> = pairs.map(|pair| hex_byte(pair.first(), pair.get(1))).collect();
     let path = bytes.filter(|bytes| !bytes.is_empty())?;
     Some(PathBuf::from(std::ffi::OsString::from_vec(path)))
 }
@@ -119,10 +117,7 @@ pub(crate) fn masked(text: &str) -> String {
     let port = authority.rsplit_once(':').map_or("", |(_, port)| port);
     // A slash inside a password ends the authority early; what looks like a port is then none.
     let whole = authority.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit());
-    match authority
-        .rfind('@')
-        .or_else(|| rest.rfind('@').filter(|_| whole))
-    {
+    match authority.rfind('@').or_else(|| rest.rfind('@').filter(|_| whole)) {
         Some(at) => format!("{}****{}", &text[..start], &rest[at..]),
         None => text.into(),
     }
@@ -177,9 +172,7 @@ fn read(text: &str) -> Result<Address, Fault> {
         _ => return Err(foreign(&scheme)),
     };
     if host.is_empty() {
-        return Err(unreachable(
-            "has no host; write for example http://localhost/PATH",
-        ));
+        return Err(unreachable("has no host; write for example http://localhost/PATH"));
     }
     let uri = build(scheme, &host, path_and_query)?;
     let host_header = HeaderValue::from_str(&host).map_err(|_| broken_host())?;
@@ -187,12 +180,7 @@ fn read(text: &str) -> Result<Address, Fault> {
         Some(_) => uri.to_string().replacen("://", "://****@", 1),
         None => uri.to_string(),
     };
-    Ok(Address {
-        uri,
-        host_header,
-        authorization,
-        shown,
-    })
+    Ok(Address { uri, host_header, authorization, shown })
 }
 
 /// `rest` is what stands behind `unix:`.
@@ -203,25 +191,15 @@ fn unix(rest: &str) -> Result<Address, Fault> {
     };
     let socket = socket.as_bytes();
     if socket.is_empty() {
-        return Err(unreachable(
-            "has no socket path; write unix:/PATH.sock:/URL/PATH",
-        ));
+        return Err(unreachable("has no socket path; write unix:/PATH.sock:/URL/PATH"));
     }
     if socket.len() > LONGEST_SOCKET_PATH {
-        return Err(unreachable(
-            "has a socket path of more than 107 bytes; choose a shorter one",
-        ));
+        return Err(unreachable("has a socket path of more than 107 bytes; choose a shorter one"));
     }
-    let (path_and_query, _) = path_and_query
-        .split_once('#')
-        .unwrap_or((path_and_query, ""));
+    let (path_and_query, _) = path_and_query.split_once('#').unwrap_or((path_and_query, ""));
     check_percent(before_query(path_and_query))?;
     let digits: String = socket.iter().map(|byte| format!("{byte:02x}")).collect();
-    let uri = build(
-        Scheme::HTTP,
-        &format!("{digits}{UNIX_SUFFIX}"),
-        path_and_query,
-    )?;
+    let uri = build(Scheme::HTTP, &format!("{digits}{UNIX_SUFFIX}"), path_and_query)?;
     Ok(Address {
         uri,
         host_header: HeaderValue::from_static("localhost"),
@@ -234,9 +212,7 @@ fn unix(rest: &str) -> Result<Address, Fault> {
 fn split_scheme(text: &str) -> Result<(Option<String>, &str), Fault> {
     let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "+-.".contains(c)));
     match end.filter(|&end| text.as_bytes()[end] == b':') {
-        Some(0) => Err(unparsable(
-            "has no scheme before the colon; write http://HOST/PATH",
-        )),
+        Some(0) => Err(unparsable("has no scheme before the colon; write http://HOST/PATH")),
         Some(end) if text.as_bytes()[0].is_ascii_alphabetic() => {
             Ok((Some(text[..end].to_ascii_lowercase()), &text[end + 1..]))
         }
@@ -277,14 +253,10 @@ fn checked_host(host: &str) -> Result<String, Fault> {
         }
     }
     if !host.starts_with('[') && name.contains(':') {
-        return Err(unreachable(
-            "has several colons in its host; write IPv6 addresses in [ ]",
-        ));
+        return Err(unreachable("has several colons in its host; write IPv6 addresses in [ ]"));
     }
     if !name.is_ascii() {
-        return Err(unreachable(
-            "has a host that is not ASCII; write its xn-- form",
-        ));
+        return Err(unreachable("has a host that is not ASCII; write its xn-- form"));
     }
     Ok(match (name, port) {
         ("", Some(port)) if !port.is_empty() => format!("localhost:{port}"),
@@ -298,9 +270,7 @@ fn checked_host(host: &str) -> Result<String, Fault> {
 fn credentials(user: &str) -> Result<HeaderValue, Fault> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:~!$&'()*+,;=%@".contains(&byte);
     if !user.bytes().all(allowed) {
-        return Err(unparsable(
-            "has a character in its user information that wants %-encoding",
-        ));
+        return Err(unparsable("has a character in its user information that wants %-encoding"));
     }
     let (name, password) = user.split_once(':').unwrap_or((user, ""));
     let mut pair = percent_decoded(name)?;
@@ -383,9 +353,7 @@ fn broken_host() -> Fault {
 }
 
 fn foreign(scheme: &str) -> Fault {
-    Fault::Unreachable(format!(
-        "has the scheme {scheme:?}; write http://, https:// or unix:"
-    ))
+    Fault::Unreachable(format!("has the scheme {scheme:?}; write http://, https:// or unix:"))
 }
 
 #[cfg(test)]

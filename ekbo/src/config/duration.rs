@@ -94,10 +94,7 @@ fn leading_term<'a>(text: &str, rest: &'a str) -> Result<(u128, &'a str), Durati
         return Err(DurationError::NoUnit(text.into()));
     }
     let Some(unit_size) = unit_nanoseconds(unit) else {
-        return Err(DurationError::UnknownUnit {
-            text: text.into(),
-            unit: unit.into(),
-        });
+        return Err(DurationError::UnknownUnit { text: text.into(), unit: unit.into() });
     };
     let significant = &fraction[..fraction.len().min(FRACTION_DIGITS)];
     let nanoseconds = number(whole)
@@ -109,19 +106,13 @@ fn leading_term<'a>(text: &str, rest: &'a str) -> Result<(u128, &'a str), Durati
 }
 
 fn leading_digits(text: &str) -> (&str, &str) {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text.split_at(end)
 }
 
 /// The number the digits stand for, 0 for none; `None` when it does not fit.
 fn number(digits: &str) -> Option<u128> {
-    if digits.is_empty() {
-        Some(0)
-    } else {
-        digits.parse().ok()
-    }
+    if digits.is_empty() { Some(0) } else { digits.parse().ok() }
 }
 
 fn unit_nanoseconds(unit: &str) -> Option<u128> {
@@ -191,10 +182,8 @@ mod tests {
         assert_eq!(parse(""), Err(DurationError::Empty));
         for text in ["s", ".s", "-", "+", "10 s", " 10s", "ten", "1m-5s", "--1s"] {
             let error = parse(text).unwrap_err();
-            let unit = |unit: &str| DurationError::UnknownUnit {
-                text: text.into(),
-                unit: unit.into(),
-            };
+            let unit =
+                |unit: &str| DurationError::UnknownUnit { text: text.into(), unit: unit.into() };
             let expected = match text {
                 "10 s" => unit(" s"),
                 "1m-5s" => unit("m-"),
@@ -203,42 +192,24 @@ mod tests {
             assert_eq!(error, expected, "{text}");
         }
         let day = parse("1d").unwrap_err().to_string();
-        assert_eq!(
-            day,
-            "\"1d\" has the unknown unit \"d\"; units are ns, us, ms, s, m and h"
-        );
+        assert_eq!(day, "\"1d\" has the unknown unit \"d\"; units are ns, us, ms, s, m and h");
     }
 
     /// KB-CFG-2: what Go cannot hold is refused, never wrapped.
     #[test]
     fn an_overflow_is_refused() {
-        assert_eq!(
-            parse("9223372036854775807ns"),
-            Ok(Duration::from_nanos(i64::MAX as u64))
-        );
+        assert_eq!(parse("9223372036854775807ns"), Ok(Duration::from_nanos(i64::MAX as u64)));
         let nines = format!("{}h", "9".repeat(60));
-        for text in [
-            "9223372036854775808ns",
-            "2562048h",
-            "9223372036854775807ns1ns",
-            &nines,
-        ] {
-            assert_eq!(
-                parse(text),
-                Err(DurationError::TooLong(text.into())),
-                "{text}"
-            );
+        for text in ["9223372036854775808ns", "2562048h", "9223372036854775807ns1ns", &nines] {
+            assert_eq!(parse(text), Err(DurationError::TooLong(text.into())), "{text}");
         }
     }
 
     #[test]
     fn a_formatted_duration_reads_back() {
-        for (text, formatted) in [
-            ("90s", "1m30s"),
-            ("24h", "24h"),
-            ("1.5s", "1s500ms"),
-            ("0s", "0"),
-        ] {
+        for (text, formatted) in
+            [("90s", "1m30s"), ("24h", "24h"), ("1.5s", "1s500ms"), ("0s", "0")]
+        {
             let duration = parse(text).unwrap();
             assert_eq!(format(duration), formatted);
             assert_eq!(parse(formatted), Ok(duration));

@@ -17,10 +17,7 @@ impl Environment {
         variables: impl IntoIterator<Item = (String, String)>,
         hostname: Option<String>,
     ) -> Self {
-        Self {
-            variables: variables.into_iter().collect(),
-            hostname,
-        }
+        Self { variables: variables.into_iter().collect(), hostname }
     }
 
     /// What this process was started with. Bytes that are not UTF-8 become replacement characters.
@@ -31,10 +28,7 @@ impl Environment {
     pub(crate) fn of_process() -> Self {
         let variables: HashMap<String, String> = std::env::vars_os()
             .map(|(name, value)| {
-                (
-                    name.to_string_lossy().into_owned(),
-                    value.to_string_lossy().into_owned(),
-                )
+                (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
             })
             .collect();
         let hostname = fs::read_to_string("/proc/sys/kernel/hostname")
@@ -72,10 +66,6 @@ mod tests {
     fn the_process_has_variables_and_a_host_name() {
         let environment = Environment::of_process();
         assert!(environment.variable("PATH").is_some());
-        assert!(
-            environment
-                .hostname()
-                .is_some_and(|name| !name.contains('\n'))
-        );
+        assert!(environment.hostname().is_some_and(|name| !name.contains('\n')));
     }
 }

@@ -37,28 +37,15 @@ pub(crate) enum Kind {
 
 impl Key {
     const fn new(name: &'static str, kind: Kind, default: &'static str) -> Self {
-        Self {
-            name,
-            kind,
-            default,
-            alias: None,
-            secret: false,
-            meaning: "",
-        }
+        Self { name, kind, default, alias: None, secret: false, meaning: "" }
     }
 
     const fn alias(self, alias: &'static str) -> Self {
-        Self {
-            alias: Some(alias),
-            ..self
-        }
+        Self { alias: Some(alias), ..self }
     }
 
     const fn secret(self) -> Self {
-        Self {
-            secret: true,
-            ..self
-        }
+        Self { secret: true, ..self }
     }
 
     const fn means(self, meaning: &'static str) -> Self {
@@ -125,12 +112,10 @@ pub(crate) const KEYS: &[Key] = &[
     Key::new("session_header", Kind::Text, "X-Kuiperbelt-Session")
         .alias("EKBO_SESSION_HEADER_NAME")
         .means("name of the header that carries a session key"),
-    Key::new("endpoint", Kind::Text, "\"\"")
-        .alias("EKBO_SELF_ENDPOINT_URL")
-        .means(
-            "value of X-Kuiperbelt-Endpoint, where the backend reaches this node; \
+    Key::new("endpoint", Kind::Text, "\"\"").alias("EKBO_SELF_ENDPOINT_URL").means(
+        "value of X-Kuiperbelt-Endpoint, where the backend reaches this node; \
          empty means the host name, with the port from 1024 upwards",
-        ),
+    ),
     Key::new("forward_session_header", Kind::Switch, "false")
         .means("whether a session header sent by a client reaches the connect callback"),
     Key::new("proxy_set_header", Kind::Headers, "{}")
@@ -188,11 +173,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Key> {
 
 /// Whether keys live below this name, as below `callback.retry`.
 pub(crate) fn is_section(name: &str) -> bool {
-    let below = |key: &Key| {
-        key.name
-            .strip_prefix(name)
-            .is_some_and(|rest| rest.starts_with('.'))
-    };
+    let below = |key: &Key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
     KEYS.iter().any(below)
 }
 
@@ -200,12 +181,12 @@ pub(crate) fn is_section(name: &str) -> bool {
 /// section is near.
 pub(crate) fn nearest(name: &str) -> &'static str {
     let last = |name: &str| name.rsplit('.').next().unwrap_or(name).to_owned();
-    let distance = |key: &Key| {
-        edit_distance(name, key.name).min(edit_distance(&last(name), &last(key.name)) + 1)
-    };
-    KEYS.iter()
-        .min_by_key(|key| distance(key))
-        .map_or("port", |key| key.name)
+    let distance =
+        |known: &str| edit_distance(name, known).min(edit_distance(&last(name), &last(known)) + 1);
+    let sections =
+        KEYS.iter().filter_map(|key| key.name.rsplit_once('.').map(|(section, _)| section));
+    let names = KEYS.iter().map(|key| key.name);
+    names.chain(sections).min_by_key(|known| distance(known)).unwrap_or("port")
 }
 
 #[cfg(test)]
@@ -220,16 +201,8 @@ mod tests {
         for key in KEYS {
             assert!(seen.insert(key.name.to_owned()), "{}", key.name);
             assert!(seen.insert(key.variable()), "{}", key.name);
-            assert!(
-                key.alias.is_none_or(|alias| seen.insert(alias.into())),
-                "{}",
-                key.name
-            );
-            assert!(
-                !key.meaning.is_empty() && !key.meaning.contains("  "),
-                "{}",
-                key.name
-            );
+            assert!(key.alias.is_none_or(|alias| seen.insert(alias.into())), "{}", key.name);
+            assert!(!key.meaning.is_empty() && !key.meaning.contains("  "), "{}", key.name);
         }
     }
 
@@ -254,8 +227,7 @@ mod tests {
         let named = |prefix: &str| -> HashSet<String> {
             let start = format!("| `{prefix}.");
             let rows = rows[..first].iter().filter(|row| row.starts_with(&start));
-            rows.map(|row| row.split('`').nth(1).unwrap().to_owned())
-                .collect()
+            rows.map(|row| row.split('`').nth(1).unwrap().to_owned()).collect()
         };
         let keys = |prefix: &str, except: &[&str]| -> HashSet<String> {
             let names = KEYS.iter().map(|key| key.name.to_owned());
@@ -280,11 +252,7 @@ mod tests {
             let section = key.name.rsplit_once('.').map_or("", |(section, _)| section);
             if section != current {
                 closed.insert(current.to_owned());
-                assert!(
-                    section.is_empty() || !closed.contains(section),
-                    "{}",
-                    key.name
-                );
+                assert!(section.is_empty() || !closed.contains(section), "{}", key.name);
                 current = section;
             }
         }
@@ -293,14 +261,8 @@ mod tests {
     /// Surface, head: the variable's name follows from the key's.
     #[test]
     fn variables_follow_from_names() {
-        assert_eq!(
-            find("callback.timeout").unwrap().variable(),
-            "EKBO_CALLBACK_TIMEOUT"
-        );
-        assert_eq!(
-            find("path.connect").unwrap().alias,
-            Some("EKBO_CONNECT_PATH")
-        );
+        assert_eq!(find("callback.timeout").unwrap().variable(), "EKBO_CALLBACK_TIMEOUT");
+        assert_eq!(find("path.connect").unwrap().alias, Some("EKBO_CONNECT_PATH"));
         assert!(find("callback").is_none());
     }
 
@@ -317,6 +279,8 @@ mod tests {
             ("ping", "path.ping"),
             ("callback.base", "callback.retry.base"),
             ("max_mesage_size", "max_message_size"),
+            ("callbak", "callback"),
+            ("paths", "path"),
         ] {
             assert_eq!(nearest(written), meant, "{written}");
         }

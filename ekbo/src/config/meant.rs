@@ -18,13 +18,7 @@ use crate::callback::target::{self, Target};
 use crate::origin::OriginPolicy;
 use crate::text::InvalidText;
 
-const PATHS: [&str; 5] = [
-    "path.connect",
-    "path.close",
-    "path.stats",
-    "path.send",
-    "path.ping",
-];
+const PATHS: [&str; 5] = ["path.connect", "path.close", "path.stats", "path.send", "path.ping"];
 
 /// Header names that have a meaning of their own in requests and answers that carry the session
 /// header.
@@ -57,10 +51,7 @@ pub(super) fn mean(
     let settings = &*settings;
     let config = Config {
         listen: listen(settings, port, warnings),
-        api_listen: settings
-            .text("api_listen")
-            .map(|_| api_listen(settings))
-            .transpose()?,
+        api_listen: settings.text("api_listen").map(|_| api_listen(settings)).transpose()?,
         api_token: api_token(settings)?,
         paths: paths(settings, warnings)?,
         callback: callbacks(settings, warnings)?,
@@ -89,10 +80,7 @@ pub(super) fn mean(
         duplicate_session: choice(
             settings,
             "duplicate_session",
-            [
-                ("keep", DuplicateSession::Keep),
-                ("replace", DuplicateSession::Replace),
-            ],
+            [("keep", DuplicateSession::Keep), ("replace", DuplicateSession::Replace)],
         )?,
         invalid_text: choice(
             settings,
@@ -116,10 +104,7 @@ fn port(settings: &Settings) -> Result<u16, ConfigError> {
     let text = settings.text("port").unwrap_or_default();
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten().ok_or_else(|| {
-        settings.fault(
-            "port",
-            format!("{text:?} is no port; write a number from 0 to 65535"),
-        )
+        settings.fault("port", format!("{text:?} is no port; write a number from 0 to 65535"))
     })
 }
 
@@ -130,16 +115,9 @@ fn default_endpoint(
     port: u16,
 ) -> Result<String, ConfigError> {
     let host = environment.hostname().ok_or_else(|| {
-        settings.fault(
-            "endpoint",
-            "the host name of this machine is unknown; set the endpoint",
-        )
+        settings.fault("endpoint", "the host name of this machine is unknown; set the endpoint")
     })?;
-    Ok(if port >= 1024 {
-        format!("{host}:{port}")
-    } else {
-        host.into()
-    })
+    Ok(if port >= 1024 { format!("{host}:{port}") } else { host.into() })
 }
 
 /// KB-CLI-5: a socket wins over a port, wherever both were written.
@@ -171,18 +149,13 @@ fn api_listen(settings: &Settings) -> Result<ApiListen, ConfigError> {
     if !port.bytes().all(|byte| byte.is_ascii_digit()) || port.parse::<u16>().is_err() {
         return fault("has no port from 0 to 65535; write HOST:PORT or unix:/PATH.sock");
     }
-    let literal = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
+    let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     match literal {
         Some(address) if address.parse::<std::net::Ipv6Addr>().is_err() => {
             fault("has no IPv6 address between [ and ]")
         }
         None if host.is_empty() => fault("has no host; write 0.0.0.0:PORT for all interfaces"),
-        None if !host
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) =>
-        {
+        None if !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) => {
             fault("has no host name or address before the port; write IPv6 addresses in [ ]")
         }
         _ => Ok(ApiListen::Tcp(text.into())),
@@ -192,10 +165,7 @@ fn api_listen(settings: &Settings) -> Result<ApiListen, ConfigError> {
 /// A token must be something a client can send: visible ASCII.
 fn api_token(settings: &Settings) -> Result<Vec<Secret>, ConfigError> {
     let tokens = settings.texts("api_token");
-    if tokens
-        .iter()
-        .all(|token| token.bytes().all(|byte| byte.is_ascii_graphic()))
-    {
+    if tokens.iter().all(|token| token.bytes().all(|byte| byte.is_ascii_graphic())) {
         return Ok(tokens.iter().map(|token| Secret::new(token)).collect());
     }
     let problem = "a token has a character other than visible ASCII; use letters and digits";
@@ -206,17 +176,10 @@ fn api_token(settings: &Settings) -> Result<Vec<Secret>, ConfigError> {
 fn paths(settings: &Settings, warnings: &mut Vec<Warning>) -> Result<Paths, ConfigError> {
     let path = |name: &str| settings.text(name).unwrap_or_default();
     for (index, name) in PATHS.into_iter().enumerate() {
-        if let Some(other) = PATHS[..index]
-            .iter()
-            .find(|other| path(other) == path(name))
-        {
+        if let Some(other) = PATHS[..index].iter().find(|other| path(other) == path(name)) {
             // The one that was written is the one to change.
             let written = *settings.source(name) != Source::Default;
-            let (name, other) = if written {
-                (name, *other)
-            } else {
-                (*other, name)
-            };
+            let (name, other) = if written { (name, *other) } else { (*other, name) };
             let problem = format!("{:?} is {other} as well; give each its own", path(name));
             return Err(settings.fault(name, problem));
         }
@@ -225,10 +188,7 @@ fn paths(settings: &Settings, warnings: &mut Vec<Warning>) -> Result<Paths, Conf
             return Err(settings.fault(name, problem));
         }
         if !path(name).starts_with('/') {
-            let problem = format!(
-                "{:?} never matches, as it does not begin with /",
-                path(name)
-            );
+            let problem = format!("{:?} never matches, as it does not begin with /", path(name));
             warnings.push(settings.warning(WarningKind::PathNeverMatches, name, &problem));
         }
     }
@@ -358,10 +318,7 @@ fn choice<T: Copy, const N: usize>(
     let chosen = choices.iter().find(|(word, _)| *word == text);
     chosen.map(|(_, choice)| *choice).ok_or_else(|| {
         let words = choices.map(|(word, _)| word).join(", ");
-        settings.fault(
-            name,
-            format!("{text:?} is none of the choices; write one of {words}"),
-        )
+        settings.fault(name, format!("{text:?} is none of the choices; write one of {words}"))
     })
 }
 
@@ -392,10 +349,7 @@ fn number(settings: &Settings, name: &'static str) -> Result<usize, ConfigError>
 fn open_api() -> Warning {
     let text = "the backend API is open to everyone who can reach the public listener; \
                 set api_token or api_listen";
-    Warning {
-        kind: WarningKind::OpenApi,
-        text: text.into(),
-    }
+    Warning { kind: WarningKind::OpenApi, text: text.into() }
 }
 
 #[cfg(test)]

@@ -39,9 +39,7 @@ pub(super) fn parse(text: &str) -> Result<u64, SizeError> {
     if text.is_empty() {
         return Err(SizeError::Empty);
     }
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at(end);
     if digits.is_empty() {
         return Err(match text.strip_prefix('-') {
@@ -69,10 +67,7 @@ pub(super) fn format(bytes: u64) -> String {
     UNITS
         .iter()
         .find(|(_, factor)| bytes != 0 && bytes.is_multiple_of(*factor))
-        .map_or_else(
-            || "0".into(),
-            |(name, factor)| format!("{}{name}", bytes / factor),
-        )
+        .map_or_else(|| "0".into(), |(name, factor)| format!("{}{name}", bytes / factor))
 }
 
 #[cfg(test)]
@@ -107,17 +102,9 @@ mod tests {
         assert_eq!(parse("-1MiB"), Err(SizeError::Negative("-1MiB".into())));
         assert_eq!(parse("MiB"), Err(SizeError::Malformed("MiB".into())));
         for text in ["16TiB", "1.5MiB", "16 MiB ", "16M", "1\tB"] {
-            assert_eq!(
-                parse(text),
-                Err(SizeError::UnknownUnit(text.into())),
-                "{text}"
-            );
+            assert_eq!(parse(text), Err(SizeError::UnknownUnit(text.into())), "{text}");
         }
-        for text in [
-            "99999999999999999999B",
-            "9223372036854775808B",
-            "18446744073709551615GiB",
-        ] {
+        for text in ["99999999999999999999B", "9223372036854775808B", "18446744073709551615GiB"] {
             assert_eq!(parse(text), Err(SizeError::TooLarge(text.into())), "{text}");
         }
     }

@@ -78,10 +78,7 @@ pub(super) enum Problem {
     #[error("function {0:?} is not defined; there are env, must_env and json_escape")]
     UnknownFunction(String),
     #[error("{function} takes one argument, not {given}")]
-    ArgumentCount {
-        function: &'static str,
-        given: usize,
-    },
+    ArgumentCount { function: &'static str, given: usize },
     #[error(
         "environment variable {} is not defined; set it, or use env with a default",
         .0.escape_debug()
@@ -100,10 +97,8 @@ const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// KB-TPL-1 to KB-TPL-3: runs the template with the variables of `environment`.
 pub(super) fn render(source: &str, environment: &Environment) -> Result<Rendered, TemplateError> {
-    let mut rendered = Rendered {
-        text: String::with_capacity(source.len()),
-        source_lines: vec![1],
-    };
+    let mut rendered =
+        Rendered { text: String::with_capacity(source.len()), source_lines: vec![1] };
     let mut rest = source;
     let mut line = 1;
     loop {
@@ -113,27 +108,16 @@ pub(super) fn render(source: &str, environment: &Environment) -> Result<Rendered
         };
         let before = &rest[..start];
         let action_line = line + line_ends(before);
-        let fault = |problem| TemplateError {
-            line: action_line,
-            problem,
-        };
+        let fault = |problem| TemplateError { line: action_line, problem };
         let action = Action::at(&rest[start..]).map_err(fault)?;
-        let kept = if action.trims_before {
-            before.trim_end_matches(BLANKS)
-        } else {
-            before
-        };
+        let kept = if action.trims_before { before.trim_end_matches(BLANKS) } else { before };
         rendered.push(kept, line, true);
         if let Some(code) = action.code {
             let value = evaluate(code, environment).map_err(fault)?;
             rendered.push(&value, action_line, false);
         }
         let after = &rest[start + action.length..];
-        let next = if action.trims_after {
-            after.trim_start_matches(BLANKS)
-        } else {
-            after
-        };
+        let next = if action.trims_after { after.trim_start_matches(BLANKS) } else { after };
         line += line_ends(&rest[..rest.len() - next.len()]);
         rest = next;
     }
@@ -143,10 +127,7 @@ pub(super) fn render(source: &str, environment: &Environment) -> Result<Rendered
 fn json_escaped(text: &str) -> String {
     let quoted = yaml::quoted(text);
     let inner = &quoted[1..quoted.len() - 1];
-    inner
-        .replace('<', "\\u003c")
-        .replace('>', "\\u003e")
-        .replace('&', "\\u0026")
+    inner.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
 
 fn line_ends(text: &str) -> usize {
@@ -181,23 +162,13 @@ impl<'a> Action<'a> {
                 (false, false) => return Err(Problem::UnclosedComment),
             };
             let length = body_start + end + closing_length;
-            return Ok(Self {
-                code: None,
-                trims_before,
-                trims_after,
-                length,
-            });
+            return Ok(Self { code: None, trims_before, trims_after, length });
         }
         let end = code_length(body)?;
         let code = &body[..end];
         let trims_after = code.ends_with('-') && code[..end - 1].ends_with(BLANKS);
         let code = if trims_after { &code[..end - 1] } else { code };
-        Ok(Self {
-            code: Some(code),
-            trims_before,
-            trims_after,
-            length: body_start + end + 2,
-        })
+        Ok(Self { code: Some(code), trims_before, trims_after, length: body_start + end + 2 })
     }
 }
 
@@ -372,10 +343,7 @@ fn unescaped(literal: &str) -> Result<String, Problem> {
         let escape = rest.get(..length).ok_or_else(bad)?;
         let code = |digits: &str, radix| {
             let clean = digits.chars().all(|c| c.is_digit(radix));
-            clean
-                .then(|| u32::from_str_radix(digits, radix).ok())
-                .flatten()
-                .ok_or_else(bad)
+            clean.then(|| u32::from_str_radix(digits, radix).ok()).flatten().ok_or_else(bad)
         };
         match kind {
             'a' => bytes.push(7),

@@ -13,10 +13,7 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
 }
 
 fn load_text(text: &str) -> Loaded {
-    let file = File {
-        name: "config.yml",
-        text,
-    };
+    let file = File { name: "config.yml", text };
     load_file(Some(&file), &Flags::default(), &environment(&[])).unwrap()
 }
 
@@ -45,10 +42,7 @@ impl Drop for Directory {
 }
 
 fn with_file(name: &str) -> Flags {
-    Flags {
-        config: Some(name.into()),
-        ..Flags::default()
-    }
+    Flags { config: Some(name.into()), ..Flags::default() }
 }
 
 /// `config.example.yml` means exactly the defaults.
@@ -60,9 +54,7 @@ fn the_example_file_means_the_defaults() {
     assert_eq!(example.warnings, defaults.warnings);
     let values = |loaded: &Loaded| -> Vec<String> {
         let yaml = loaded.to_yaml();
-        yaml.lines()
-            .map(|line| line.split("  # ").next().unwrap_or("").to_owned())
-            .collect()
+        yaml.lines().map(|line| line.split("  # ").next().unwrap_or("").to_owned()).collect()
     };
     assert_eq!(values(&example), values(&defaults));
 }
@@ -137,14 +129,9 @@ fn a_file_of_the_original_is_read() {
                 callback:\n  connect: \"http://localhost:12346/connect\"\n  timeout: 5s\n\
                 send_timeout: 1s\nsend_queue_size: 1\nendpoint: localhost\n\
                 proxy_set_header:\n  X-Foo: \"Foo\"\n  X-Forwarded-For: \"\"\n";
-    let file = File {
-        name: "config.yml",
-        text,
-    };
+    let file = File { name: "config.yml", text };
     let environment = environment(&[("TEST_PORT", "12345")]);
-    let config = load_file(Some(&file), &Flags::default(), &environment)
-        .unwrap()
-        .config;
+    let config = load_file(Some(&file), &Flags::default(), &environment).unwrap().config;
     assert_eq!(config.listen, Listen::Tcp(12345));
     assert_eq!(config.session_header, "x-kuiperbelt-session-key");
     assert_eq!(config.callback.timeout, Some(Duration::from_secs(5)));
@@ -153,10 +140,7 @@ fn a_file_of_the_original_is_read() {
     assert_eq!(config.endpoint, "localhost");
     assert_eq!(config.proxy_set_header.len(), 2);
     assert_eq!(config.origin_policy, OriginPolicy::None);
-    assert_eq!(
-        (config.callback.establish, config.callback.close),
-        (None, None)
-    );
+    assert_eq!((config.callback.establish, config.callback.close), (None, None));
     assert_eq!(config.paths.connect, "/connect");
     assert!(!config.strict_broadcast);
 }
@@ -166,32 +150,20 @@ fn a_file_of_the_original_is_read() {
 fn a_named_file_must_exist() {
     let directory = Directory::new();
     let missing = directory.file("missing.yml");
-    let error = load(&with_file(&missing), &environment(&[]))
-        .err()
-        .unwrap()
-        .to_string();
+    let error = load(&with_file(&missing), &environment(&[])).err().unwrap().to_string();
     let start = format!("load config error: {missing}: cannot be read: No such file");
     assert!(error.starts_with(&start), "{error}");
     assert!(error.ends_with("; check -config"), "{error}");
     let folder = load(&with_file(directory.0.to_str().unwrap()), &environment(&[]));
     assert!(matches!(folder, Err(ConfigError::Unreadable { .. })));
-    let empty = load(&with_file(""), &environment(&[]))
-        .err()
-        .unwrap()
-        .to_string();
-    assert!(
-        empty.starts_with("load config error: \"\": cannot be read"),
-        "{empty}"
-    );
+    let empty = load(&with_file(""), &environment(&[])).err().unwrap().to_string();
+    assert!(empty.starts_with("load config error: \"\": cannot be read"), "{empty}");
 }
 
 /// D16: without `-config` a missing `config.yml` means defaults and environment.
 #[test]
 fn no_file_means_defaults() {
-    assert!(
-        !Path::new(DEFAULT_FILE).exists(),
-        "the tests run where no config.yml is"
-    );
+    assert!(!Path::new(DEFAULT_FILE).exists(), "the tests run where no config.yml is");
     let loaded = load(&Flags::default(), &environment(&[("EKBO_PORT", "12345")])).unwrap();
     assert_eq!(loaded.config.listen, Listen::Tcp(12345));
 }
@@ -204,17 +176,10 @@ fn a_file_is_read_and_named_in_errors() {
     fs::write(&name, "port: 7\n").unwrap();
     let loaded = load().unwrap();
     assert_eq!(loaded.config.listen, Listen::Tcp(7));
-    assert!(
-        loaded
-            .to_yaml()
-            .contains(&format!("\nport: \"7\"  # file {name}:1\n"))
-    );
+    assert!(loaded.to_yaml().contains(&format!("\nport: \"7\"  # file {name}:1\n")));
     fs::write(&name, "port: []\n").unwrap();
     let error = load().err().unwrap().to_string();
-    assert_eq!(
-        error,
-        format!("load config error: {name}:1: port: expected text, found a list")
-    );
+    assert_eq!(error, format!("load config error: {name}:1: port: expected text, found a list"));
     fs::write(&name, b"port: \xff\n").unwrap();
     let error = load().err().unwrap().to_string();
     assert!(error.contains("valid UTF-8"), "{error}");
@@ -243,22 +208,10 @@ fn flags_that_only_warn() {
         ..Flags::default()
     };
     let kinds = |flags: &Flags| -> Vec<WarningKind> {
-        flag_warnings(flags)
-            .iter()
-            .map(|warning| warning.kind)
-            .collect()
+        flag_warnings(flags).iter().map(|warning| warning.kind).collect()
     };
-    assert_eq!(
-        kinds(&flags),
-        [WarningKind::GopsIgnored, WarningKind::UnknownLogLevel]
-    );
-    assert_eq!(
-        kinds(&Flags {
-            gops_addr: Some("".into()),
-            ..Flags::default()
-        }),
-        []
-    );
+    assert_eq!(kinds(&flags), [WarningKind::GopsIgnored, WarningKind::UnknownLogLevel]);
+    assert_eq!(kinds(&Flags { gops_addr: Some("".into()), ..Flags::default() }), []);
     let level = flag_warnings(&flags)[1].to_string();
     assert!(level.starts_with("flag -log-level: \"loud\" is no log level, info is used"));
 }
@@ -272,16 +225,10 @@ fn check_fails_on_mistakes_only() {
         let kinds = loaded.warnings.iter().map(|warning| warning.kind);
         kinds.filter(|kind| kind.fails_check() == fails).collect()
     };
-    let mistakes = [
-        WarningKind::UnknownKey,
-        WarningKind::PathNeverMatches,
-        WarningKind::CallbackUrl,
-    ];
+    let mistakes =
+        [WarningKind::UnknownKey, WarningKind::PathNeverMatches, WarningKind::CallbackUrl];
     assert_eq!(kinds(true), mistakes);
-    assert_eq!(
-        kinds(false),
-        [WarningKind::QueryDropped, WarningKind::OpenApi]
-    );
+    assert_eq!(kinds(false), [WarningKind::QueryDropped, WarningKind::OpenApi]);
 }
 
 /// Nothing shown to a person contains a secret.

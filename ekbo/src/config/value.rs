@@ -58,23 +58,13 @@ pub(super) fn written(key: &Key, value: Option<&Value>) -> String {
         Value::Headers(headers) => {
             let pair = |(name, value): &(String, String)| {
                 let secret = !value.is_empty() && is_secret_header(name);
-                format!(
-                    "{}: {}",
-                    quoted(name),
-                    quoted(if secret { MASK } else { value })
-                )
+                format!("{}: {}", quoted(name), quoted(if secret { MASK } else { value }))
             };
-            format!(
-                "{{{}}}",
-                headers.iter().map(pair).collect::<Vec<_>>().join(", ")
-            )
+            format!("{{{}}}", headers.iter().map(pair).collect::<Vec<_>>().join(", "))
         }
         Value::Texts(texts) => {
             let text = |text: &String| quoted(if key.secret { MASK } else { text });
-            format!(
-                "[{}]",
-                texts.iter().map(text).collect::<Vec<_>>().join(", ")
-            )
+            format!("[{}]", texts.iter().map(text).collect::<Vec<_>>().join(", "))
         }
     }
 }
@@ -82,18 +72,9 @@ pub(super) fn written(key: &Key, value: Option<&Value>) -> String {
 /// Whether a header of this name usually carries a credential.
 pub(super) fn is_secret_header(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    [
-        "auth",
-        "cookie",
-        "token",
-        "secret",
-        "password",
-        "key",
-        "credential",
-        "signature",
-    ]
-    .iter()
-    .any(|word| name.contains(word))
+    ["auth", "cookie", "token", "secret", "password", "key", "credential", "signature"]
+        .iter()
+        .any(|word| name.contains(word))
 }
 
 fn wanted(kind: Kind) -> &'static str {
@@ -119,15 +100,9 @@ fn expect_scalar<'a>(node: &'a Node, wanted: &str) -> Result<&'a Scalar, String>
 fn scalar(kind: Kind, scalar: &Scalar) -> Result<Option<Value>, String> {
     let text = &scalar.text;
     let mistyped = || match (scalar.plain, text.as_str()) {
-        (_, "") => format!(
-            "an empty text is not {0}; write {0}, or remove the key",
-            wanted(kind)
-        ),
+        (_, "") => format!("an empty text is not {0}; write {0}, or remove the key", wanted(kind)),
         (true, _) => format!("{text:?} is not {0}; write {0}", wanted(kind)),
-        (false, _) => format!(
-            "expected {}, found a quoted text; remove the quotes",
-            wanted(kind)
-        ),
+        (false, _) => format!("expected {}, found a quoted text; remove the quotes", wanted(kind)),
     };
     let value = match kind {
         Kind::Duration => Value::Duration(duration_of(scalar)?),
@@ -150,10 +125,7 @@ fn duration_of(scalar: &Scalar) -> Result<Duration, String> {
         Some(Number::Float(number)) if number > 0.0 => number.to_string(),
         Some(_) => return Err(duration::DurationError::Negative(scalar.text.clone()).to_string()),
     };
-    Err(format!(
-        "{:?} has no unit; write {suggestion}s",
-        scalar.text
-    ))
+    Err(format!("{:?} has no unit; write {suggestion}s", scalar.text))
 }
 
 fn size_of(scalar: &Scalar) -> Result<u64, String> {
@@ -188,11 +160,7 @@ fn count(number: Number) -> Result<u64, String> {
 /// Of two names that differ only in case the later one counts. A null value is an empty one.
 fn headers(node: &Node) -> Result<Value, String> {
     let Content::Map(pairs) = &node.content else {
-        return Err(format!(
-            "expected {}, found {}",
-            wanted(Kind::Headers),
-            node.description()
-        ));
+        return Err(format!("expected {}, found {}", wanted(Kind::Headers), node.description()));
     };
     let mut headers: Vec<(String, String)> = Vec::with_capacity(pairs.len());
     for (name, value) in pairs {
@@ -214,11 +182,7 @@ fn texts(node: &Node) -> Result<Option<Value>, String> {
             .map(|item| {
                 let text = &expect_scalar(item, "text as an item of the list")?.text;
                 let empty = item.is_null() || text.is_empty();
-                if empty {
-                    Err("an item of the list is empty".into())
-                } else {
-                    Ok(text.clone())
-                }
+                if empty { Err("an item of the list is empty".into()) } else { Ok(text.clone()) }
             })
             .collect::<Result<_, String>>()?,
         Content::Map(_) => {
@@ -250,26 +214,10 @@ mod tests {
     /// KB-CFG-1: whatever is written without quotes is text as it stands.
     #[test]
     fn text_is_taken_as_written() {
-        for text in [
-            "1.50",
-            "0x10",
-            "010",
-            "1_000",
-            "yes",
-            "2021-11-01",
-            "9180",
-            "http://a:1/b",
-        ] {
-            assert_eq!(
-                value("endpoint", text),
-                some(Value::Text(text.into())),
-                "{text}"
-            );
+        for text in ["1.50", "0x10", "010", "1_000", "yes", "2021-11-01", "9180", "http://a:1/b"] {
+            assert_eq!(value("endpoint", text), some(Value::Text(text.into())), "{text}");
         }
-        assert_eq!(
-            value("endpoint", "\"a # b\""),
-            some(Value::Text("a # b".into()))
-        );
+        assert_eq!(value("endpoint", "\"a # b\""), some(Value::Text("a # b".into())));
         let list = value("endpoint", "[a]").unwrap_err();
         assert_eq!(list, "expected text, found a list");
         assert!(value("callback.connect", "{}").is_err());
@@ -294,13 +242,7 @@ mod tests {
     #[test]
     fn durations() {
         let seconds = |seconds| some(Value::Duration(Duration::from_secs(seconds)));
-        for (yaml, expected) in [
-            ("10s", 10),
-            ("\"1m\"", 60),
-            ("0", 0),
-            ("\"0\"", 0),
-            ("0.0", 0),
-        ] {
+        for (yaml, expected) in [("10s", 10), ("\"1m\"", 60), ("0", 0), ("\"0\"", 0), ("0.0", 0)] {
             assert_eq!(value("idle_timeout", yaml), seconds(expected), "{yaml}");
         }
         for (yaml, problem) in [
@@ -311,10 +253,7 @@ mod tests {
             ("-3", "\"-3\" is negative; a duration is 0 or more"),
             ("-1s", "\"-1s\" is negative; a duration is 0 or more"),
             ("[]", "expected a duration such as 10s, found a list"),
-            (
-                "\"\"",
-                "an empty text is not a duration; write for example 10s, or 0",
-            ),
+            ("\"\"", "an empty text is not a duration; write for example 10s, or 0"),
         ] {
             assert_eq!(value("idle_timeout", yaml), Err(problem.into()), "{yaml}");
         }
@@ -324,73 +263,34 @@ mod tests {
     /// KB-CFG-1: YAML 1.1 integers, a float is cut; KB-CFG-6: negatives are refused.
     #[test]
     fn counts() {
-        for (yaml, number) in [
-            ("0", 0),
-            ("0x2", 2),
-            ("010", 8),
-            ("1_0", 10),
-            ("2.9", 2),
-            ("-0.5", 0),
-        ] {
-            assert_eq!(
-                value("send_queue_size", yaml),
-                some(Value::Number(number)),
-                "{yaml}"
-            );
+        for (yaml, number) in
+            [("0", 0), ("0x2", 2), ("010", 8), ("1_0", 10), ("2.9", 2), ("-0.5", 0)]
+        {
+            assert_eq!(value("send_queue_size", yaml), some(Value::Number(number)), "{yaml}");
         }
         for (yaml, problem) in [
             ("-1", "-1 is negative; write 0 or more"),
             ("-1.5", "-1 is negative; write 0 or more"),
-            (
-                "\"5\"",
-                "expected a whole number, found a quoted text; remove the quotes",
-            ),
-            (
-                "many",
-                "\"many\" is not a whole number; write a whole number",
-            ),
+            ("\"5\"", "expected a whole number, found a quoted text; remove the quotes"),
+            ("many", "\"many\" is not a whole number; write a whole number"),
             (
                 "\"\"",
                 "an empty text is not a whole number; write a whole number, or remove the key",
             ),
-            (
-                "4294967296",
-                "the number is too large; write at most 4294967295",
-            ),
+            ("4294967296", "the number is too large; write at most 4294967295"),
             ("1e40", "the number is too large; write at most 4294967295"),
         ] {
-            assert_eq!(
-                value("send_queue_size", yaml),
-                Err(problem.into()),
-                "{yaml}"
-            );
+            assert_eq!(value("send_queue_size", yaml), Err(problem.into()), "{yaml}");
         }
     }
 
     /// Section 16: sizes are numbers of bytes or texts with a unit.
     #[test]
     fn sizes() {
-        for (yaml, bytes) in [
-            ("100", 100),
-            ("0", 0),
-            ("16 MiB", 16 << 20),
-            ("\"1KB\"", 1_000),
-        ] {
-            assert_eq!(
-                value("max_body_size", yaml),
-                some(Value::Number(bytes)),
-                "{yaml}"
-            );
+        for (yaml, bytes) in [("100", 100), ("0", 0), ("16 MiB", 16 << 20), ("\"1KB\"", 1_000)] {
+            assert_eq!(value("max_body_size", yaml), some(Value::Number(bytes)), "{yaml}");
         }
-        for yaml in [
-            "-1",
-            "-1MiB",
-            "1.5",
-            "\"100\"",
-            "\"\"",
-            "99999999999999999999",
-            "big",
-        ] {
+        for yaml in ["-1", "-1MiB", "1.5", "\"100\"", "\"\"", "99999999999999999999", "big"] {
             assert!(value("max_body_size", yaml).is_err(), "{yaml}");
         }
     }
@@ -401,10 +301,7 @@ mod tests {
         assert_eq!(value("close_frame", "Yes"), some(Value::Switch(true)));
         assert_eq!(value("close_frame", "off"), some(Value::Switch(false)));
         let quoted = value("close_frame", "\"true\"").unwrap_err();
-        assert_eq!(
-            quoted,
-            "expected true or false, found a quoted text; remove the quotes"
-        );
+        assert_eq!(quoted, "expected true or false, found a quoted text; remove the quotes");
         for yaml in ["1", "0", "\"\"", "maybe", "[true]"] {
             assert!(value("close_frame", yaml).is_err(), "{yaml}");
         }
@@ -443,18 +340,9 @@ mod tests {
             written(key::find(name).unwrap(), value.as_ref())
         };
         assert_eq!(shown("api_token", "[abc, def]"), r#"["****", "****"]"#);
-        assert_eq!(
-            shown("callback.connect", "http://me:pw@a/b"),
-            r#""http://****@a/b""#
-        );
-        let headers = shown(
-            "proxy_set_header",
-            "{Authorization: Bearer x, X-Foo: Foo, Cookie: }",
-        );
-        assert_eq!(
-            headers,
-            r#"{"Authorization": "****", "X-Foo": "Foo", "Cookie": ""}"#
-        );
+        assert_eq!(shown("callback.connect", "http://me:pw@a/b"), r#""http://****@a/b""#);
+        let headers = shown("proxy_set_header", "{Authorization: Bearer x, X-Foo: Foo, Cookie: }");
+        assert_eq!(headers, r#"{"Authorization": "****", "X-Foo": "Foo", "Cookie": ""}"#);
     }
 
     #[test]

@@ -59,15 +59,10 @@ impl Settings {
         environment: &Environment,
         flags: &Flags,
     ) -> Result<(Self, Vec<Warning>), ConfigError> {
-        let mut settings = Self {
-            settings: Vec::with_capacity(KEYS.len()),
-        };
+        let mut settings = Self { settings: Vec::with_capacity(KEYS.len()) };
         for key in KEYS {
             let value = default_of(key)?;
-            settings.settings.push(Setting {
-                value,
-                source: Source::Default,
-            });
+            settings.settings.push(Setting { value, source: Source::Default });
         }
         let warnings = match file {
             Some(file) => settings.apply_file(file, environment)?,
@@ -85,11 +80,7 @@ impl Settings {
         for (key, setting) in KEYS.iter().zip(&self.settings) {
             let mut sections: Vec<&str> = key.name.split('.').collect();
             let name = sections.pop().unwrap_or(key.name);
-            let shared = open
-                .iter()
-                .zip(&sections)
-                .take_while(|(a, b)| a == b)
-                .count();
+            let shared = open.iter().zip(&sections).take_while(|(a, b)| a == b).count();
             for (depth, section) in sections.iter().enumerate().skip(shared) {
                 text.push_str(&format!("{}{section}:\n", "  ".repeat(depth)));
             }
@@ -164,19 +155,12 @@ impl Settings {
 
     /// The error of a key, at the place its value was written.
     pub(super) fn fault(&self, name: &'static str, problem: impl Into<String>) -> ConfigError {
-        ConfigError::Value {
-            place: self.source(name).clone(),
-            key: name,
-            problem: problem.into(),
-        }
+        ConfigError::Value { place: self.source(name).clone(), key: name, problem: problem.into() }
     }
 
     /// A warning about a key, at the place its value was written.
     pub(super) fn warning(&self, kind: WarningKind, name: &str, problem: &str) -> Warning {
-        Warning {
-            kind,
-            text: format!("{}: {name}: {problem}", self.source(name)),
-        }
+        Warning { kind, text: format!("{}: {name}: {problem}", self.source(name)) }
     }
 
     fn setting(&self, name: &str) -> &Setting {
@@ -237,10 +221,7 @@ impl Settings {
 
     /// KB-CLI-5: `-sock` replaces the socket, otherwise `-port` the port.
     fn apply_flags(&mut self, flags: &Flags) {
-        for (name, flag, text) in [
-            ("sock", "-sock", &flags.sock),
-            ("port", "-port", &flags.port),
-        ] {
+        for (name, flag, text) in [("sock", "-sock", &flags.sock), ("port", "-port", &flags.port)] {
             if let Some(text) = text.as_deref().filter(|text| !text.is_empty()) {
                 self.set(name, Some(Value::Text(text.into())), Source::Flag(flag));
             }
@@ -265,11 +246,7 @@ impl FileReader<'_> {
                 let problem = format!("a key must be a word, found {}", name.description());
                 return Err(self.malformed(line, problem));
             };
-            let name = if section.is_empty() {
-                text.clone()
-            } else {
-                format!("{section}.{text}")
-            };
+            let name = if section.is_empty() { text.clone() } else { format!("{section}.{text}") };
             // `callback.timeout: 5s` on one line is not how levels are written.
             let dotted = text.contains('.');
             if let Some(key) = key::find(&name).filter(|_| !dotted) {
@@ -285,16 +262,11 @@ impl FileReader<'_> {
 
     fn key(&mut self, key: &'static Key, node: &Node) -> Result<(), ConfigError> {
         let line = self.rendered.source_line(node.line);
-        let source = Source::File {
-            name: self.name.clone(),
-            line,
-        };
+        let source = Source::File { name: self.name.clone(), line };
         let fault = |problem| fault_at(source.clone(), key, problem);
         match value::read(key, node).map_err(fault)? {
             Some(value) => self.settings.set(key.name, Some(value), source),
-            None => self
-                .settings
-                .set(key.name, default_of(key)?, Source::Default),
+            None => self.settings.set(key.name, default_of(key)?, Source::Default),
         }
         Ok(())
     }
@@ -304,10 +276,8 @@ impl FileReader<'_> {
             Content::Map(pairs) => self.map(pairs, name),
             Content::Scalar(scalar) if scalar.is_null() => Ok(()),
             _ => {
-                let problem = format!(
-                    "{name}: expected keys below it, found {}",
-                    node.description()
-                );
+                let problem =
+                    format!("{name}: expected keys below it, found {}", node.description());
                 Err(self.malformed(line, problem))
             }
         }
@@ -316,26 +286,16 @@ impl FileReader<'_> {
     fn unknown(&mut self, name: &str, line: usize) {
         let nearest = key::nearest(name);
         let remedy = if nearest == name {
-            format!(
-                "write {:?} with each part on a level of its own",
-                name.replace('.', ": ")
-            )
+            format!("write {:?} with each part on a level of its own", name.replace('.', ": "))
         } else {
             format!("did you mean {nearest}?")
         };
         let text = format!("{}:{line}: unknown key {name:?}; {remedy}", self.name);
-        self.warnings.push(Warning {
-            kind: WarningKind::UnknownKey,
-            text,
-        });
+        self.warnings.push(Warning { kind: WarningKind::UnknownKey, text });
     }
 
     fn malformed(&self, line: usize, problem: String) -> ConfigError {
-        ConfigError::File {
-            name: self.name.to_string(),
-            line,
-            problem,
-        }
+        ConfigError::File { name: self.name.to_string(), line, problem }
     }
 }
 
@@ -351,11 +311,7 @@ fn default_of(key: &'static Key) -> Result<Option<Value>, ConfigError> {
 }
 
 fn fault_at(place: Source, key: &'static Key, problem: String) -> ConfigError {
-    ConfigError::Value {
-        place,
-        key: key.name,
-        problem,
-    }
+    ConfigError::Value { place, key: key.name, problem }
 }
 
 /// The variable that sets the key; one that is set to nothing does not count.
@@ -364,21 +320,12 @@ fn variable_of<'a>(
     environment: &'a Environment,
 ) -> Result<Option<(String, &'a str)>, ConfigError> {
     let set = |variable: String| {
-        let text = environment
-            .variable(&variable)
-            .filter(|text| !text.is_empty())?;
+        let text = environment.variable(&variable).filter(|text| !text.is_empty())?;
         Some((variable, text))
     };
-    match (
-        set(key.variable()),
-        key.alias.and_then(|alias| set(alias.into())),
-    ) {
+    match (set(key.variable()), key.alias.and_then(|alias| set(alias.into()))) {
         (Some((name, text)), Some((alias, other))) if text != other => {
-            Err(ConfigError::Variables {
-                name,
-                alias,
-                key: key.name,
-            })
+            Err(ConfigError::Variables { name, alias, key: key.name })
         }
         (own, alias) => Ok(own.or(alias)),
     }
@@ -396,14 +343,8 @@ fn environment_node(key: &Key, text: &str) -> Result<Node, String> {
         let node = yaml::parse(text).map_err(|error| error.problem)?;
         return node.ok_or_else(|| "expected a value, found none".into());
     }
-    let scalar = Scalar {
-        text: text.trim().into(),
-        plain: true,
-    };
-    Ok(Node {
-        line: 1,
-        content: Content::Scalar(scalar),
-    })
+    let scalar = Scalar { text: text.trim().into(), plain: true };
+    Ok(Node { line: 1, content: Content::Scalar(scalar) })
 }
 
 #[cfg(test)]

@@ -54,11 +54,8 @@ const DEEPEST: usize = 32;
 /// The root of the first document; `None` when the text holds none. What follows the first
 /// document is not looked at.
 pub(super) fn parse(text: &str) -> Result<Option<Node>, YamlError> {
-    let mut tree = Tree {
-        parser: Parser::new_from_str(text),
-        anchors: HashMap::new(),
-        room: MOST_NODES,
-    };
+    let mut tree =
+        Tree { parser: Parser::new_from_str(text), anchors: HashMap::new(), room: MOST_NODES };
     loop {
         match tree.next()? {
             (Event::StreamEnd, _) => return Ok(None),
@@ -115,10 +112,7 @@ impl Node {
         1 + match &self.content {
             Content::Scalar(_) => 0,
             Content::List(items) => items.iter().map(Self::size).sum(),
-            Content::Map(pairs) => pairs
-                .iter()
-                .map(|(key, value)| key.size() + value.size())
-                .sum(),
+            Content::Map(pairs) => pairs.iter().map(|(key, value)| key.size() + value.size()).sum(),
         }
     }
 }
@@ -148,10 +142,7 @@ impl Scalar {
         if !self.plain {
             return None;
         }
-        if !self
-            .text
-            .starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c))
-        {
+        if !self.text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) {
             return None;
         }
         let digits = self.text.replace('_', "");
@@ -197,19 +188,13 @@ impl<'a> Tree<'a> {
         match self.parser.next_event() {
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => Err(scan_error(&error)),
-            None => Err(YamlError {
-                line: 1,
-                problem: "not valid YAML: unexpected end".into(),
-            }),
+            None => Err(YamlError { line: 1, problem: "not valid YAML: unexpected end".into() }),
         }
     }
 
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, YamlError> {
         if depth > DEEPEST {
-            return Err(error(
-                span,
-                &format!("nested more than {DEEPEST} levels deep"),
-            ));
+            return Err(error(span, &format!("nested more than {DEEPEST} levels deep")));
         }
         if let Event::Alias(anchor) = event {
             return self.alias(anchor, span);
@@ -219,13 +204,7 @@ impl<'a> Tree<'a> {
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain;
                 let plain = taken_as_plain(plain, tag.as_deref(), span)?;
-                (
-                    Content::Scalar(Scalar {
-                        text: text.into_owned(),
-                        plain,
-                    }),
-                    anchor,
-                )
+                (Content::Scalar(Scalar { text: text.into_owned(), plain }), anchor)
             }
             Event::SequenceStart(anchor, tag) => {
                 expect_tag("seq", tag.as_deref(), span)?;
@@ -237,10 +216,7 @@ impl<'a> Tree<'a> {
             }
             _ => return Err(error(span, "expected a value")),
         };
-        let node = Node {
-            line: span.start.line(),
-            content,
-        };
+        let node = Node { line: span.start.line(), content };
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
         }
@@ -281,10 +257,7 @@ impl<'a> Tree<'a> {
     /// A copy of the anchored node, on its own line: that is where a mistake in it is mended.
     fn alias(&mut self, anchor: usize, span: Span) -> Result<Node, YamlError> {
         let Some(node) = self.anchors.get(&anchor) else {
-            return Err(error(
-                span,
-                "an alias cannot stand inside the node it names",
-            ));
+            return Err(error(span, "an alias cannot stand inside the node it names"));
         };
         let node = node.clone();
         self.take_room(node.size(), span)?;
@@ -293,10 +266,7 @@ impl<'a> Tree<'a> {
 
     fn take_room(&mut self, nodes: usize, span: Span) -> Result<(), YamlError> {
         let problem = || format!("more than {MOST_NODES} values, aliases counted as written out");
-        self.room = self
-            .room
-            .checked_sub(nodes)
-            .ok_or_else(|| error(span, &problem()))?;
+        self.room = self.room.checked_sub(nodes).ok_or_else(|| error(span, &problem()))?;
         Ok(())
     }
 }
@@ -308,22 +278,16 @@ fn is_merge_key(key: &Node) -> bool {
 /// The pairs `<<` brings in: of a map, or of several with the first one winning.
 fn merged_pairs(value: Node) -> Result<Vec<(Node, Node)>, YamlError> {
     let line = value.line;
-    let fault = || YamlError {
-        line,
-        problem: "`<<` wants a map or a list of maps".into(),
-    };
+    let fault = || YamlError { line, problem: "`<<` wants a map or a list of maps".into() };
     match value.content {
         Content::Map(pairs) => Ok(pairs),
-        Content::List(items) => items
-            .into_iter()
-            .rev()
-            .try_fold(Vec::new(), |mut all, item| {
-                let Content::Map(pairs) = item.content else {
-                    return Err(fault());
-                };
-                all.extend(pairs);
-                Ok(all)
-            }),
+        Content::List(items) => items.into_iter().rev().try_fold(Vec::new(), |mut all, item| {
+            let Content::Map(pairs) = item.content else {
+                return Err(fault());
+            };
+            all.extend(pairs);
+            Ok(all)
+        }),
         Content::Scalar(_) => Err(fault()),
     }
 }
@@ -351,24 +315,15 @@ fn expect_tag(suffix: &str, tag: Option<&Tag>, span: Span) -> Result<(), YamlErr
 
 fn unknown_tag(tag: &Tag, span: Span) -> YamlError {
     let name = format!("{}{}", tag.handle, tag.suffix);
-    error(
-        span,
-        &format!("the tag {name:?} does not belong here; remove it"),
-    )
+    error(span, &format!("the tag {name:?} does not belong here; remove it"))
 }
 
 fn error(span: Span, problem: &str) -> YamlError {
-    YamlError {
-        line: span.start.line(),
-        problem: problem.into(),
-    }
+    YamlError { line: span.start.line(), problem: problem.into() }
 }
 
 fn scan_error(error: &ScanError) -> YamlError {
-    YamlError {
-        line: error.marker().line(),
-        problem: format!("not valid YAML: {}", error.info()),
-    }
+    YamlError { line: error.marker().line(), problem: format!("not valid YAML: {}", error.info()) }
 }
 
 #[cfg(test)]

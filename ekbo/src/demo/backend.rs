@@ -29,10 +29,8 @@ impl Backend {
     /// when there is something to tell.
     pub(crate) fn start(gateway: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let backend = Self {
-            address: listener.local_addr()?,
-            stopping: Arc::new(AtomicBool::new(false)),
-        };
+        let backend =
+            Self { address: listener.local_addr()?, stopping: Arc::new(AtomicBool::new(false)) };
         let room = Arc::new(Room::new(Gateway::new(reachable(gateway))));
         // Each thread accepts for itself: what waits for a free one waits in the kernel's bounded
         // queue of the listener.
@@ -121,9 +119,10 @@ fn answer(request: &Request, room: &Room) -> Answer {
 }
 
 fn connect(request: &Request, room: &Room) -> Answer {
-    let Some(name) = percent::query_value(&request.query, "name") else {
+    let name = percent::query_value(&request.query, "name");
+    if name.contains(char::REPLACEMENT_CHARACTER) {
         return Answer::text(403, "the name is not percent-encoded UTF-8");
-    };
+    }
     match room.join(&name) {
         Ok((key, first_message)) => Answer::admit(key, first_message),
         Err(why) => Answer::text(403, &why),
@@ -143,15 +142,9 @@ fn receive(request: &Request, name: &str, room: &Room) -> Answer {
 
 /// A callback about a session: the session's key is a member's name.
 fn about_member(request: &Request, then: impl FnOnce(&str) -> Answer) -> Answer {
-    match request
-        .field("X-Kuiperbelt-Session")
-        .and_then(percent::decode)
-    {
+    match request.field("X-Kuiperbelt-Session").and_then(percent::decode) {
         Some(name) => then(&name),
-        None => Answer::text(
-            400,
-            "X-Kuiperbelt-Session is missing, or not a name of this chat",
-        ),
+        None => Answer::text(400, "X-Kuiperbelt-Session is missing, or not a name of this chat"),
     }
 }
 

@@ -34,10 +34,8 @@ impl Gateway {
     /// HTTP/1.0 is the shortest way to one answer that ends with the connection and never comes
     /// in chunks.
     fn request(&self, keys: &[String], body: &str) -> String {
-        let sessions: String = keys
-            .iter()
-            .map(|key| format!("X-Kuiperbelt-Session: {key}\r\n"))
-            .collect();
+        let sessions: String =
+            keys.iter().map(|key| format!("X-Kuiperbelt-Session: {key}\r\n")).collect();
         format!(
             "POST /send HTTP/1.0\r\nHost: {}\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\n{sessions}\r\n{body}",
@@ -60,14 +58,8 @@ fn gone(answer: &[u8]) -> io::Result<Vec<String>> {
     if body["result"] != "OK" {
         return Err(unexpected(&format!("the gateway refused /send: {body}")));
     }
-    let errors = body["errors"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    Ok(errors
-        .iter()
-        .filter_map(|error| error["session"].as_str().map(str::to_owned))
-        .collect())
+    let errors = body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+    Ok(errors.iter().filter_map(|error| error["session"].as_str().map(str::to_owned)).collect())
 }
 
 #[cfg(test)]
@@ -88,11 +80,7 @@ mod tests {
     fn listed_sessions_are_gone() {
         let answer = b"HTTP/1.0 200 OK\r\n\r\n{\"errors\":[{\"error\":\"kuiperbelt: session is not found\",\"session\":\"bob\"}],\"result\":\"OK\"}\n";
         assert_eq!(gone(answer).unwrap(), ["bob"]);
-        assert!(
-            gone(b"HTTP/1.1 200 OK\r\n\r\n{\"result\":\"OK\"}")
-                .unwrap()
-                .is_empty()
-        );
+        assert!(gone(b"HTTP/1.1 200 OK\r\n\r\n{\"result\":\"OK\"}").unwrap().is_empty());
     }
 
     #[test]

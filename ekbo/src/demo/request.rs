@@ -46,10 +46,7 @@ impl Request {
 
     /// The value of a field, if it is there and is text.
     pub(super) fn field(&self, name: &str) -> Option<&str> {
-        let (_, value) = self
-            .fields
-            .iter()
-            .find(|(field, _)| field.eq_ignore_ascii_case(name))?;
+        let (_, value) = self.fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name))?;
         str::from_utf8(value).ok()
     }
 
@@ -117,11 +114,7 @@ impl Answer {
     }
 
     pub(super) fn page(page: &str) -> Self {
-        Self {
-            content_type: "text/html; charset=utf-8",
-            body: page.to_owned(),
-            ..Self::empty()
-        }
+        Self { content_type: "text/html; charset=utf-8", body: page.to_owned(), ..Self::empty() }
     }
 
     /// Admits a client: the key of its session, and its first message.
@@ -139,12 +132,7 @@ impl Answer {
     }
 
     pub(super) fn write(&self, stream: &mut impl Write) -> io::Result<()> {
-        let Self {
-            status,
-            content_type,
-            body,
-            ..
-        } = self;
+        let Self { status, content_type, body, .. } = self;
         let reason = match status {
             200 => "OK",
             400 => "Bad Request",
@@ -211,9 +199,7 @@ mod tests {
     fn reads_a_request_in_pieces() {
         let bytes =
             b"POST /receive?a=b HTTP/1.1\r\nx-session:  k \r\nContent-Length: 5\r\n\r\nhello";
-        let Ok(request) = Request::read(&mut Trickle(bytes)).unwrap() else {
-            panic!("refused")
-        };
+        let Ok(request) = Request::read(&mut Trickle(bytes)).unwrap() else { panic!("refused") };
         assert_eq!(
             (&*request.method, &*request.path, &*request.query),
             ("POST", "/receive", "a=b")
@@ -226,29 +212,16 @@ mod tests {
     fn bounds_are_refusals() {
         let long = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(MAX_HEAD));
         assert_eq!(status(long.as_bytes()), 431);
-        let large = format!(
-            "POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n",
-            MAX_BODY + 1
-        );
+        let large = format!("POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n", MAX_BODY + 1);
         assert_eq!(status(large.as_bytes()), 413);
-        assert_eq!(
-            status(b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"),
-            400
-        );
-        assert_eq!(
-            status(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"),
-            411
-        );
+        assert_eq!(status(b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"), 400);
+        assert_eq!(status(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"), 411);
         assert_eq!(status(b"\x16\x03\x01\x02"), 400);
     }
 
     #[test]
     fn an_unfinished_request_is_an_error() {
-        for cut in [
-            "",
-            "GET / HT",
-            "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nx",
-        ] {
+        for cut in ["", "GET / HT", "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nx"] {
             assert!(Request::read(&mut cut.as_bytes()).is_err(), "{cut:?}");
         }
     }
@@ -256,15 +229,10 @@ mod tests {
     #[test]
     fn an_admission_carries_key_and_first_message() {
         let mut bytes = Vec::new();
-        Answer::admit("anna".to_owned(), "hi".to_owned())
-            .write(&mut bytes)
-            .unwrap();
+        Answer::admit("anna".to_owned(), "hi".to_owned()).write(&mut bytes).unwrap();
         let text = String::from_utf8(bytes).unwrap();
         assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
-        assert!(
-            text.contains("\r\nX-Kuiperbelt-Session: anna\r\n"),
-            "{text}"
-        );
+        assert!(text.contains("\r\nX-Kuiperbelt-Session: anna\r\n"), "{text}");
         assert!(
             text.ends_with(
                 "\r\nContent-Length: 2\r\nX-Kuiperbelt-Session: anna\r\nConnection: close\r\n\r\nhi"

@@ -30,10 +30,7 @@ enum Presence {
 
 impl Room {
     pub(super) fn new(gateway: Gateway) -> Self {
-        Self {
-            gateway,
-            members: Mutex::default(),
-        }
+        Self { gateway, members: Mutex::default() }
     }
 
     /// Reserves the name: the session's key and its first message, or a sentence that says why
@@ -104,9 +101,7 @@ impl Room {
     fn reaches(&self, name: &str, members: &Members) -> bool {
         let key = percent::encode(name);
         let list = json!({"here": here(members)});
-        self.gateway
-            .send(&[key], &list)
-            .map_or(true, |gone| gone.is_empty())
+        self.gateway.send(&[key], &list).map_or(true, |gone| gone.is_empty())
     }
 
     fn lock(&self) -> MutexGuard<'_, Members> {
@@ -119,13 +114,11 @@ fn check(name: &str) -> Result<(), String> {
         return Err("a name is needed: connect with ?name=YOURS".to_owned());
     }
     if name.chars().count() > MAX_NAME {
-        return Err(format!(
-            "the name is too long: at most {MAX_NAME} characters"
-        ));
+        return Err(format!("the name is too long: at most {MAX_NAME} characters"));
     }
     if name.trim() != name || name.chars().any(char::is_control) {
         return Err(
-            "a name neither begins nor ends with a blank, nor has control characters".to_owned(),
+            "a name neither begins nor ends with a blank, nor has control characters".to_owned()
         );
     }
     Ok(())

@@ -42,8 +42,5 @@ fn with_failures(failures: &[(&str, &str)], result: &str) -> String {
         .iter()
         .map(|(text, key)| format!(r#"{{"error":"{text}","session":"{key}"}}"#))
         .collect();
-    format!(
-        "{{\"errors\":[{}],\"result\":\"{result}\"}}\n",
-        failures.join(",")
-    )
+    format!("{{\"errors\":[{}],\"result\":\"{result}\"}}\n", failures.join(","))
 }

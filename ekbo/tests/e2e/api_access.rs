@@ -11,9 +11,7 @@ const UNAUTHORIZED: &str = r#"{"errors":[{"error":"unauthorized"}],"result":"NG"
 #[test]
 fn the_api_can_have_its_own_port() {
     let backend = Backend::admitting("alice").start();
-    let ekbo = Ekbo::with(&backend)
-        .set("api_listen", "127.0.0.1:0")
-        .start();
+    let ekbo = Ekbo::with(&backend).set("api_listen", "127.0.0.1:0").start();
     let api = ekbo.api_listener();
     assert!(matches!(api, Listener::Port(port) if port != ekbo.port()));
     expect_split(&ekbo, &api);
@@ -25,9 +23,7 @@ fn the_api_can_have_a_unix_socket() {
     let backend = Backend::admitting("alice").start();
     let plan = Ekbo::with(&backend);
     let path = plan.directory().join("api.sock");
-    let ekbo = plan
-        .set("api_listen", &format!("unix:{}", path.display()))
-        .start();
+    let ekbo = plan.set("api_listen", &format!("unix:{}", path.display())).start();
     assert_eq!(ekbo.api_listener(), Listener::Socket(path));
     expect_split(&ekbo, &ekbo.api_listener());
 }
@@ -39,10 +35,7 @@ fn a_busy_api_address_is_fatal() {
     let address = busy.local_addr().unwrap().to_string();
     let finished = Ekbo::alone().set("api_listen", &address).run();
     assert_eq!(finished.code, Some(1), "{finished:?}");
-    assert!(
-        finished.stderr.contains("listen port error"),
-        "{finished:?}"
-    );
+    assert!(finished.stderr.contains("listen port error"), "{finished:?}");
     assert!(finished.stderr.contains(&address), "{finished:?}");
 }
 
@@ -52,12 +45,9 @@ fn a_token_guards_the_api() {
     let backend = Backend::admitting("alice").start();
     let ekbo = Ekbo::with(&backend).set("api_token", "open-sesame").start();
     let mut alice = Client::connect(&ekbo);
-    for (method, path) in [
-        ("POST", "/send"),
-        ("POST", "/close"),
-        ("GET", "/stats"),
-        ("GET", "/send"),
-    ] {
+    for (method, path) in
+        [("POST", "/send"), ("POST", "/close"), ("GET", "/stats"), ("GET", "/send")]
+    {
         let request = ekbo.request(method, path).session("alice");
         request.clone().send().assert_is(401, JSON, UNAUTHORIZED);
         for wrong in [
@@ -74,17 +64,8 @@ fn a_token_guards_the_api() {
     }
     assert_eq!(ekbo.get("/ping").status, 200);
     let right = "Bearer open-sesame";
-    assert_eq!(
-        ekbo.request("GET", "/stats")
-            .header("Authorization", right)
-            .send()
-            .status,
-        200
-    );
-    let send = ekbo
-        .request("POST", "/send")
-        .session("alice")
-        .header("Authorization", right);
+    assert_eq!(ekbo.request("GET", "/stats").header("Authorization", right).send().status, 200);
+    let send = ekbo.request("POST", "/send").session("alice").header("Authorization", right);
     assert_eq!(send.body("hello").send().text(), r#"{"result":"OK"}"#);
     alice.expect_text("hello");
 }
@@ -93,16 +74,11 @@ fn a_token_guards_the_api() {
 #[test]
 fn several_tokens_are_good() {
     let ekbo = Ekbo::alone().set("api_token", "[old-one, new-one]").start();
-    for (token, status) in [
-        ("old-one", 200),
-        ("new-one", 200),
-        ("old-one, new-one", 401),
-        ("", 401),
-    ] {
+    for (token, status) in
+        [("old-one", 200), ("new-one", 200), ("old-one, new-one", 401), ("", 401)]
+    {
         let request = ekbo.request("GET", "/stats");
-        let response = request
-            .header("Authorization", format!("Bearer {token}"))
-            .send();
+        let response = request.header("Authorization", format!("Bearer {token}")).send();
         assert_eq!(response.status, status, "{token}");
     }
 }
@@ -124,16 +100,11 @@ fn a_refusal_for_want_of_a_token_comes_at_once() {
 fn an_open_api_is_warned_of() {
     let warnings = |ekbo: &Ekbo| {
         let log = ekbo.log();
-        log.iter()
-            .filter(|line| line.level == "warn" && line.message.contains("api_"))
-            .count()
+        log.iter().filter(|line| line.level == "warn" && line.message.contains("api_")).count()
     };
     assert_eq!(warnings(&Ekbo::alone().start()), 1);
     assert_eq!(warnings(&Ekbo::alone().set("api_token", "x").start()), 0);
-    assert_eq!(
-        warnings(&Ekbo::alone().set("api_listen", "127.0.0.1:0").start()),
-        0
-    );
+    assert_eq!(warnings(&Ekbo::alone().set("api_listen", "127.0.0.1:0").start()), 0);
     let ekbo = Ekbo::alone().on_unix_socket().start();
     assert_eq!(warnings(&ekbo), 0, "{:?}", ekbo.log());
 }
@@ -150,20 +121,10 @@ fn expect_split(ekbo: &Ekbo, api: &Listener) {
     assert_eq!(api.request("GET", "/ping").send().status, 200);
     assert_eq!(api.request("GET", "/connect").send().status, 404);
     let stats = api.request("GET", "/stats").send();
-    assert!(
-        stats.text().starts_with(r#"{"connections":1,"#),
-        "{}",
-        stats.text()
-    );
-    api.request("POST", "/send")
-        .session("alice")
-        .body("hello")
-        .send();
+    assert!(stats.text().starts_with(r#"{"connections":1,"#), "{}", stats.text());
+    api.request("POST", "/send").session("alice").body("hello").send();
     alice.expect_text("hello");
-    api.request("POST", "/close")
-        .session("alice")
-        .body("bye")
-        .send();
+    api.request("POST", "/close").session("alice").body("bye").send();
     alice.expect_text("bye");
     alice.expect_close(1000, "");
 }

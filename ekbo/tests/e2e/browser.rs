@@ -69,11 +69,7 @@ impl Browser {
                  apt-get install chromium\n{error}"
             ),
         };
-        Self {
-            driver,
-            session,
-            _profile: profile,
-        }
+        Self { driver, session, _profile: profile }
     }
 
     /// Opens a new window and loads a page into it.
@@ -81,10 +77,7 @@ impl Browser {
     pub(crate) fn open(&self, url: &str) -> Window<'_> {
         let window = self.call("POST", "/window/new", &json!({"type": "window"}));
         let handle = window["handle"].as_str().unwrap().to_owned();
-        let window = Window {
-            browser: self,
-            handle,
-        };
+        let window = Window { browser: self, handle };
         window.call("POST", "/url", &json!({ "url": url }));
         window
     }
@@ -198,22 +191,14 @@ impl Driver {
                 break port.parse().unwrap();
             }
         };
-        Self {
-            process,
-            port,
-            _stdout: stdout,
-        }
+        Self { process, port, _stdout: stdout }
     }
 
     /// The `value` of the answer, or its text when it tells of an error.
     fn call(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
         let wire = Wire::tcp((Ipv4Addr::LOCALHOST, self.port).into());
         wire.set_patience(Some(SLOW));
-        let body = if body.is_null() {
-            String::new()
-        } else {
-            body.to_string()
-        };
+        let body = if body.is_null() { String::new() } else { body.to_string() };
         let mut http = Http::over(wire);
         let answer = http.exchange(format!(
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\

@@ -6,9 +6,7 @@ use super::harness::{Answer, Backend, BackendPlan, Client, Directory, Ekbo, Fram
 #[test]
 fn a_backend_over_tls_is_called() {
     let backend = everything().start_tls();
-    let ekbo = Ekbo::with(&backend)
-        .environment("SSL_CERT_FILE", backend.certificate())
-        .start();
+    let ekbo = Ekbo::with(&backend).environment("SSL_CERT_FILE", backend.certificate()).start();
     expect_all_callbacks(&ekbo, &backend);
 }
 
@@ -54,10 +52,7 @@ fn a_unix_callback_keeps_its_path_and_query() {
     let url = backend.url("/deep/establish?token=1");
     let ekbo = Ekbo::with(&backend).set("callback.establish", &url).start();
     let _alice = Client::connect(&ekbo);
-    assert_eq!(
-        backend.wait_for_first("/deep/establish").target,
-        "/deep/establish?token=1"
-    );
+    assert_eq!(backend.wait_for_first("/deep/establish").target, "/deep/establish?token=1");
 }
 
 /// 12: the proxy variables of the environment are ignored.
@@ -65,18 +60,10 @@ fn a_unix_callback_keeps_its_path_and_query() {
 fn proxies_are_ignored() {
     let backend = everything().start();
     let proxy = Backend::plan().start();
-    let names = [
-        "http_proxy",
-        "HTTP_PROXY",
-        "https_proxy",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-        "all_proxy",
-    ];
+    let names =
+        ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"];
     let url = proxy.url("/");
-    let plan = names.iter().fold(Ekbo::with(&backend), |plan, name| {
-        plan.environment(name, &url)
-    });
+    let plan = names.iter().fold(Ekbo::with(&backend), |plan, name| plan.environment(name, &url));
     expect_all_callbacks(&plan.start(), &backend);
     assert_eq!(proxy.connections(), 0);
 }
@@ -86,9 +73,8 @@ fn proxies_are_ignored() {
 fn connections_to_the_backend_are_kept() {
     let backend = Backend::admitting_by_query().start();
     let ekbo = Ekbo::with(&backend).start();
-    let clients: Vec<Client> = (0..10)
-        .map(|number| Client::connect_as(&ekbo, &number.to_string()))
-        .collect();
+    let clients: Vec<Client> =
+        (0..10).map(|number| Client::connect_as(&ekbo, &number.to_string())).collect();
     assert_eq!(backend.requests("/connect").len(), clients.len());
     assert_eq!(backend.connections(), 1);
 }
@@ -109,9 +95,7 @@ fn a_stale_connection_is_replaced() {
 /// 12: an answer is not asked for twice, when its first byte has come.
 #[test]
 fn a_request_is_not_repeated_after_a_byte_of_its_answer() {
-    let backend = Backend::plan()
-        .on("/connect", Answer::raw("HTTP/1.1 2"))
-        .start();
+    let backend = Backend::plan().on("/connect", Answer::raw("HTTP/1.1 2")).start();
     let ekbo = Ekbo::with(&backend).start();
     assert_eq!(Client::to(&ekbo).refused().status, 502);
     assert_eq!(backend.requests("/connect").len(), 1);
@@ -129,9 +113,7 @@ fn a_backend_may_come_up_later() {
 }
 
 fn everything() -> BackendPlan {
-    Backend::admitting("alice")
-        .on("/establish", Answer::ok())
-        .on("/receive", Answer::ok())
+    Backend::admitting("alice").on("/establish", Answer::ok()).on("/receive", Answer::ok())
 }
 
 /// Goes through all four callbacks once.

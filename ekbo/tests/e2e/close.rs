@@ -17,12 +17,9 @@ fn the_answers_are_those_of_send() {
         .session("alice")
         .send()
         .assert_refused(405, "required POST method");
-    ekbo.close([], "bye")
-        .assert_refused(400, "session header is missing");
-    ekbo.close(["alice", ""], "bye")
-        .assert_failed_for([(NOT_FOUND, "alice"), (NOT_FOUND, "")]);
-    ekbo.close(["alice"], "x".repeat(101))
-        .assert_is(413, JSON, r#"{"result":"NG"}"#);
+    ekbo.close([], "bye").assert_refused(400, "session header is missing");
+    ekbo.close(["alice", ""], "bye").assert_failed_for([(NOT_FOUND, "alice"), (NOT_FOUND, "")]);
+    ekbo.close(["alice"], "x".repeat(101)).assert_is(413, JSON, r#"{"result":"NG"}"#);
     let mut http = ekbo.http();
     http.exchange(format!(
         "POST /close HTTP/1.1\r\nHost: {}\r\nX-Kuiperbelt-Session: alice\r\n\
@@ -39,8 +36,7 @@ fn several_sessions_in_one_call() {
     let ekbo = Ekbo::with(&backend).start();
     let mut hogehoge = Client::connect_as(&ekbo, "hogehoge");
     let mut fugafuga = Client::connect_as(&ekbo, "fugafuga");
-    ekbo.close(["hogehoge", "fugafuga"], "test message")
-        .assert_accepted();
+    ekbo.close(["hogehoge", "fugafuga"], "test message").assert_accepted();
     for client in [&mut hogehoge, &mut fugafuga] {
         client.expect_text("test message");
         client.expect_farewell(1000, "");
@@ -56,8 +52,7 @@ fn one_key_is_unknown() {
     let ekbo = Ekbo::with(&backend).start();
     let mut hogehoge = Client::connect_as(&ekbo, "hogehoge");
     let mut fugafuga = Client::connect_as(&ekbo, "fugafuga");
-    ekbo.close(["hogehoge", "not-exist"], "bye")
-        .assert_failed_for([(NOT_FOUND, "not-exist")]);
+    ekbo.close(["hogehoge", "not-exist"], "bye").assert_failed_for([(NOT_FOUND, "not-exist")]);
     hogehoge.expect_text("bye");
     hogehoge.expect_farewell(1000, "");
     fugafuga.expect_to_be_read();
@@ -120,8 +115,7 @@ fn an_invalid_last_word_is_rejected() {
     let backend = Backend::admitting("alice").start();
     let ekbo = Ekbo::with(&backend).start();
     let mut alice = Client::connect(&ekbo);
-    ekbo.close(["alice"], b"\xff")
-        .assert_failed_for([(NOT_UTF8, "alice")]);
+    ekbo.close(["alice"], b"\xff").assert_failed_for([(NOT_UTF8, "alice")]);
     ekbo.send(["alice"], "still here").assert_accepted();
     alice.expect_text("still here");
 }
@@ -246,8 +240,7 @@ fn earlier_messages_come_first() {
     ekbo.send(["alice"], "one").assert_accepted();
     ekbo.send(["alice"], "two").assert_accepted();
     ekbo.close(["alice"], "bye").assert_accepted();
-    ekbo.send(["alice"], "too late")
-        .assert_failed_for([(CLOSED, "alice")]);
+    ekbo.send(["alice"], "too late").assert_failed_for([(CLOSED, "alice")]);
     alice.resume();
     alice.expect_text("one");
     alice.expect_text("two");
@@ -265,10 +258,8 @@ fn a_session_with_its_last_word_is_closed() {
     alice.stall(&ekbo, "alice");
     ekbo.close(["alice"], "bye").assert_accepted();
     for _ in 0..3 {
-        ekbo.send(["alice"], "too late")
-            .assert_failed_for([(CLOSED, "alice")]);
-        ekbo.close(["alice"], "too late")
-            .assert_failed_for([(CLOSED, "alice")]);
+        ekbo.send(["alice"], "too late").assert_failed_for([(CLOSED, "alice")]);
+        ekbo.close(["alice"], "too late").assert_failed_for([(CLOSED, "alice")]);
     }
     alice.resume();
     alice.expect_text("bye");
@@ -294,8 +285,7 @@ fn a_key_listed_twice_when_strict() {
     let backend = Backend::admitting("alice").start();
     let ekbo = Ekbo::with(&backend).set("strict_broadcast", "true").start();
     let mut alice = Client::connect(&ekbo);
-    ekbo.close(["alice", "alice"], "bye")
-        .assert_strictly_failed_for([(CLOSED, "alice")]);
+    ekbo.close(["alice", "alice"], "bye").assert_strictly_failed_for([(CLOSED, "alice")]);
     alice.expect_text("bye");
     alice.expect_farewell(1000, "");
 }
@@ -304,14 +294,11 @@ fn a_key_listed_twice_when_strict() {
 #[test]
 fn a_close_that_finds_no_room() {
     let backend = Backend::admitting("alice").start();
-    let ekbo = Ekbo::with(&backend)
-        .set("send_queue_size", "0")
-        .set("send_timeout", "300ms")
-        .start();
+    let ekbo =
+        Ekbo::with(&backend).set("send_queue_size", "0").set("send_timeout", "300ms").start();
     let mut alice = Client::connect(&ekbo);
     alice.stall(&ekbo, "alice");
-    ekbo.close(["alice"], "bye")
-        .assert_failed_for([(TIMED_OUT, "alice")]);
+    ekbo.close(["alice"], "bye").assert_failed_for([(TIMED_OUT, "alice")]);
     alice.resume();
     ekbo.send(["alice"], "still here").assert_accepted();
     alice.expect_text("still here");
@@ -382,8 +369,7 @@ fn a_session_that_is_being_established() {
     gate.wait_until_reached_by(1);
     ekbo.send(["alice"], "hello").assert_accepted();
     ekbo.close(["alice"], "bye").assert_accepted();
-    ekbo.send(["alice"], "too late")
-        .assert_failed_for([(CLOSED, "alice")]);
+    ekbo.send(["alice"], "too late").assert_failed_for([(CLOSED, "alice")]);
     gate.open();
     alice.expect_text("welcome");
     alice.expect_text("hello");
@@ -419,9 +405,7 @@ fn a_closed_session_that_is_not_established() {
 #[test]
 fn the_backend_is_told_if_it_wants_to() {
     let backend = Backend::admitting_by_query().start();
-    let ekbo = Ekbo::with(&backend)
-        .set("close_callback_on_api_close", "true")
-        .start();
+    let ekbo = Ekbo::with(&backend).set("close_callback_on_api_close", "true").start();
     let mut alice = Client::connect_as(&ekbo, "alice");
     close_with(&ekbo, "alice", Some("4001"), Some(b"see you")).assert_accepted();
     alice.expect_text("bye");

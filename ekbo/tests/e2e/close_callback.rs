@@ -56,9 +56,7 @@ impl Backend {
         marker.send(&Frame::close(4321, ""));
         while !matches!(marker.receive(), Received::Close(_)) {}
         self.wait_for("/close", count + 1);
-        ekbo.wait_for_stats("no close callback in flight", |stats| {
-            stats.closing_connections == 0
-        });
+        ekbo.wait_for_stats("no close callback in flight", |stats| stats.closing_connections == 0);
         let told = self.requests("/close");
         assert_eq!(told.len(), count + 1, "{told:?}");
         assert_eq!(told[count].close_code(), Some(4321));
@@ -70,9 +68,7 @@ impl Backend {
 #[test]
 fn the_close_callback() {
     let gate = Gate::new();
-    let backend = Backend::admitting("alice")
-        .on("/close", Answer::ok().held_by(&gate))
-        .start();
+    let backend = Backend::admitting("alice").on("/close", Answer::ok().held_by(&gate)).start();
     let ekbo = Ekbo::with(&backend)
         .set("endpoint", "gateway:80")
         .set("proxy_set_header", "{X-Foo: Foo, X-Kuiperbelt-Session: ''}")
@@ -88,8 +84,7 @@ fn the_close_callback() {
     assert_eq!(told.header("X-Kuiperbelt-Endpoint"), Some("gateway:80"));
     assert_eq!(told.header("X-Foo"), Some("Foo"));
     assert_eq!(ekbo.stats().closing_connections, 1);
-    ekbo.send(["alice"], "anybody?")
-        .assert_failed_for([(NOT_FOUND, "alice")]);
+    ekbo.send(["alice"], "anybody?").assert_failed_for([(NOT_FOUND, "alice")]);
     assert!(!ekbo.log_contains("success close callback."));
     gate.open();
     ekbo.wait_for_log("success close callback.");
@@ -105,17 +100,12 @@ fn a_failed_close_callback_is_made_again() {
         Answer::status(400),
         Answer::hang_up(),
         Answer::raw("this is not HTTP\r\n\r\n"),
-        Answer::ok()
-            .header("Content-Length", "10")
-            .body("half")
-            .then_hang_up(),
+        Answer::ok().header("Content-Length", "10").body("half").then_hang_up(),
     ];
     for failure in failures {
         let told = format!("{failure:?}");
         let backend = Backend::admitting("alice").on("/close", failure).start();
-        let ekbo = Ekbo::with(&backend)
-            .set("callback.retry.base", "1s")
-            .start();
+        let ekbo = Ekbo::with(&backend).set("callback.retry.base", "1s").start();
         Client::connect(&ekbo).leave(4000);
         backend.wait_for_first("/close");
         let since_first = Stopwatch::start();
@@ -138,12 +128,8 @@ fn a_failed_close_callback_is_made_again() {
 #[test]
 fn an_answered_close_callback_is_not_made_again() {
     for status in [200, 201, 204, 404, 410] {
-        let backend = Backend::admitting("alice")
-            .on("/close", Answer::status(status))
-            .start();
-        let ekbo = Ekbo::with(&backend)
-            .set("callback.retry.base", "100ms")
-            .start();
+        let backend = Backend::admitting("alice").on("/close", Answer::status(status)).start();
+        let ekbo = Ekbo::with(&backend).set("callback.retry.base", "100ms").start();
         Client::connect(&ekbo).leave(1000);
         backend.wait_for_first("/close");
         ekbo.wait_for_stats("no close callback", |stats| stats.closing_connections == 0);
@@ -156,9 +142,7 @@ fn an_answered_close_callback_is_not_made_again() {
 /// D17: the waits grow to `callback.retry.max` and no further.
 #[test]
 fn the_waits_between_attempts_are_bounded() {
-    let backend = Backend::admitting("alice")
-        .on("/close", Answer::status(503))
-        .start();
+    let backend = Backend::admitting("alice").on("/close", Answer::status(503)).start();
     let ekbo = Ekbo::with(&backend)
         .set("callback.retry.base", "20ms")
         .set("callback.retry.max", "100ms")
@@ -191,8 +175,7 @@ fn a_close_callback_grows_too_old() {
         .start();
     let attempts = || {
         let told = backend.requests("/close").into_iter();
-        told.filter(|request| request.session() == Some("alice"))
-            .count()
+        told.filter(|request| request.session() == Some("alice")).count()
     };
     Client::connect_as(&ekbo, "alice").leave(1000);
     backend.wait_for("/close", 3);

@@ -7,14 +7,7 @@ use std::net::TcpListener;
 use super::harness::{Backend, Client, Ekbo, Listener, Signal, free_port};
 
 /// Flags that every usage list has to name.
-const FLAGS: [&str; 6] = [
-    "-config",
-    "-log-level",
-    "-port",
-    "-sock",
-    "-gops-addr",
-    "-version",
-];
+const FLAGS: [&str; 6] = ["-config", "-log-level", "-port", "-sock", "-gops-addr", "-version"];
 
 /// KB-CLI-1: one or two dashes, and `=` or a new word before the value, are all the same.
 #[test]
@@ -25,11 +18,8 @@ fn flags_have_four_spellings() {
         &["--config=other.yml"],
         &["--config", "other.yml"],
     ] {
-        let plan = words
-            .iter()
-            .fold(Ekbo::command_line([]), |plan, word| plan.argument(word));
-        plan.directory()
-            .write("other.yml", "port: 0\npath: {ping: /alive}\n");
+        let plan = words.iter().fold(Ekbo::command_line([]), |plan, word| plan.argument(word));
+        plan.directory().write("other.yml", "port: 0\npath: {ping: /alive}\n");
         let ekbo = plan.start();
         assert_eq!(ekbo.get("/alive").status, 200, "{words:?}");
     }
@@ -39,36 +29,21 @@ fn flags_have_four_spellings() {
 #[test]
 fn the_last_of_a_repeated_flag_wins() {
     let plan = Ekbo::command_line(["-config=missing.yml", "--config", "other.yml", "-port=0"]);
-    plan.directory()
-        .write("other.yml", "path: {ping: /alive}\n");
+    plan.directory().write("other.yml", "path: {ping: /alive}\n");
     assert_eq!(plan.start().get("/alive").status, 200);
 }
 
 /// KB-CLI-1: a boolean flag takes a value only behind `=`, in any of Go's spellings.
 #[test]
 fn a_boolean_flag_takes_its_value_behind_an_equals_sign() {
-    for word in [
-        "-version",
-        "--version",
-        "-version=1",
-        "-version=t",
-        "-version=TRUE",
-        "-version=True",
-    ] {
+    for word in
+        ["-version", "--version", "-version=1", "-version=t", "-version=TRUE", "-version=True"]
+    {
         let finished = Ekbo::command_line([word]).run();
         assert_eq!(finished.code, Some(0), "{word}: {finished:?}");
-        assert!(
-            finished.stdout.starts_with("ekbo version: "),
-            "{word}: {finished:?}"
-        );
+        assert!(finished.stdout.starts_with("ekbo version: "), "{word}: {finished:?}");
     }
-    for word in [
-        "-version=false",
-        "-version=0",
-        "-version=f",
-        "-version=F",
-        "-version=False",
-    ] {
+    for word in ["-version=false", "-version=0", "-version=f", "-version=F", "-version=False"] {
         let ekbo = Ekbo::command_line([word, "-port=0"]).start();
         assert_eq!(ekbo.stdout(), "", "{word}");
     }
@@ -77,11 +52,9 @@ fn a_boolean_flag_takes_its_value_behind_an_equals_sign() {
 /// KB-CLI-1, D12: what stands behind a lone `-` or `--` is ignored, and so are those two.
 #[test]
 fn words_behind_a_lone_dash_are_ignored() {
-    for words in [
-        ["-port=0", "-", "-port=x"],
-        ["-port=0", "--", "-unknown"],
-        ["-port=0", "--", "chekc"],
-    ] {
+    for words in
+        [["-port=0", "-", "-port=x"], ["-port=0", "--", "-unknown"], ["-port=0", "--", "chekc"]]
+    {
         let ekbo = Ekbo::command_line(words).start();
         assert_eq!(ekbo.get("/ping").status, 200, "{words:?}");
     }
@@ -90,12 +63,9 @@ fn words_behind_a_lone_dash_are_ignored() {
 /// D12: a first word that is no command is an error that names the nearest command.
 #[test]
 fn an_unknown_command_is_answered_with_the_nearest_one() {
-    for (word, nearest) in [
-        ("chekc", "check"),
-        ("confg", "config"),
-        ("dem", "demo"),
-        ("srve", "serve"),
-    ] {
+    for (word, nearest) in
+        [("chekc", "check"), ("confg", "config"), ("dem", "demo"), ("srve", "serve")]
+    {
         let stderr = Ekbo::command_line([word]).fails_to_start(2);
         assert!(stderr.contains(word), "{stderr}");
         assert!(stderr.contains(nearest), "{stderr}");
@@ -106,8 +76,7 @@ fn an_unknown_command_is_answered_with_the_nearest_one() {
 #[test]
 fn serve_is_the_default_command() {
     let plan = Ekbo::command_line(["serve", "-config", "other.yml"]);
-    plan.directory()
-        .write("other.yml", "port: 0\npath: {ping: /alive}\n");
+    plan.directory().write("other.yml", "port: 0\npath: {ping: /alive}\n");
     assert_eq!(plan.start().get("/alive").status, 200);
 }
 
@@ -115,10 +84,7 @@ fn serve_is_the_default_command() {
 #[test]
 fn the_version_comes_first() {
     let plans = [
-        Ekbo::configured("{")
-            .argument("-version")
-            .argument("-port=1")
-            .argument("-sock=x"),
+        Ekbo::configured("{").argument("-version").argument("-port=1").argument("-sock=x"),
         Ekbo::command_line(["-version", "-config=missing.yml"]),
         Ekbo::command_line(["version"]),
     ];
@@ -126,10 +92,7 @@ fn the_version_comes_first() {
         let finished = plan.run();
         assert_eq!(finished.code, Some(0), "{finished:?}");
         let line = finished.stdout.strip_suffix('\n').unwrap();
-        assert!(
-            line.starts_with("ekbo version: ") && !line.contains('\n'),
-            "{line}"
-        );
+        assert!(line.starts_with("ekbo version: ") && !line.contains('\n'), "{line}");
         assert_eq!(finished.stderr, "");
     }
 }
@@ -144,14 +107,9 @@ fn a_wrong_flag_ends_with_the_usage_list() {
         (&["-port=0", "--sock"], "flag needs an argument: -sock"),
         (&["-=x"], "bad flag syntax: -=x"),
         (&["---x"], "bad flag syntax: ---x"),
-        (
-            &["-version=maybe"],
-            r#"invalid boolean value "maybe" for -version: parse error"#,
-        ),
+        (&["-version=maybe"], r#"invalid boolean value "maybe" for -version: parse error"#),
     ] {
-        let plan = words
-            .iter()
-            .fold(Ekbo::command_line([]), |plan, word| plan.argument(word));
+        let plan = words.iter().fold(Ekbo::command_line([]), |plan, word| plan.argument(word));
         let stderr = plan.fails_to_start(2);
         assert_eq!(stderr.lines().next(), Some(message), "{words:?}");
         for flag in FLAGS {
@@ -176,14 +134,9 @@ fn help_names_every_flag() {
 /// KB-CLI-4, A-series: `-port` with `-sock` is refused before the file is read.
 #[test]
 fn port_and_sock_flags_exclude_each_other() {
-    let plan = Ekbo::configured("{")
-        .argument("-port=9000")
-        .argument("-sock=ekbo.sock");
+    let plan = Ekbo::configured("{").argument("-port=9000").argument("-sock=ekbo.sock");
     let stderr = plan.fails_to_start(1);
-    assert!(
-        stderr.contains("port and sock option is duplicate."),
-        "{stderr}"
-    );
+    assert!(stderr.contains("port and sock option is duplicate."), "{stderr}");
     assert!(!stderr.contains("config.yml"), "{stderr}");
 }
 
@@ -198,10 +151,7 @@ fn an_empty_sock_flag_is_none() {
 #[test]
 fn the_port_flag_replaces_the_port_of_the_file() {
     let port = free_port();
-    let ekbo = Ekbo::alone()
-        .argument("-port")
-        .argument(&port.to_string())
-        .start();
+    let ekbo = Ekbo::alone().argument("-port").argument(&port.to_string()).start();
     assert_eq!(ekbo.port(), port);
 }
 
@@ -210,10 +160,7 @@ fn the_port_flag_replaces_the_port_of_the_file() {
 fn the_sock_flag_replaces_the_socket_of_the_file() {
     for file in ["port: 0\n", "port: 0\nsock: file.sock\n"] {
         let ekbo = Ekbo::configured(file).argument("-sock=flag.sock").start();
-        assert_eq!(
-            *ekbo.listener(),
-            Listener::Socket(ekbo.directory.join("flag.sock"))
-        );
+        assert_eq!(*ekbo.listener(), Listener::Socket(ekbo.directory.join("flag.sock")));
         assert!(!ekbo.directory.join("file.sock").exists());
         assert_eq!(ekbo.get("/ping").status, 200);
     }
@@ -225,16 +172,11 @@ fn a_socket_in_the_file_wins_over_the_port_flag() {
     let port = free_port();
     let plan = Ekbo::configured("sock: file.sock\n").argument(&format!("-port={port}"));
     let ekbo = plan.start();
-    assert_eq!(
-        *ekbo.listener(),
-        Listener::Socket(ekbo.directory.join("file.sock"))
-    );
+    assert_eq!(*ekbo.listener(), Listener::Socket(ekbo.directory.join("file.sock")));
     // Nobody listens there.
     drop(TcpListener::bind(("127.0.0.1", port)).unwrap());
-    let warned = ekbo
-        .log()
-        .iter()
-        .any(|line| line.level == "warn" && line.message.contains("port"));
+    let warned =
+        ekbo.log().iter().any(|line| line.level == "warn" && line.message.contains("port"));
     assert!(warned, "{:?}", ekbo.log());
 }
 
@@ -243,10 +185,7 @@ fn a_socket_in_the_file_wins_over_the_port_flag() {
 fn a_socket_in_the_file_wins_over_a_port_beside_it() {
     let port = free_port();
     let ekbo = Ekbo::configured(format!("port: {port}\nsock: file.sock\n")).start();
-    assert_eq!(
-        *ekbo.listener(),
-        Listener::Socket(ekbo.directory.join("file.sock"))
-    );
+    assert_eq!(*ekbo.listener(), Listener::Socket(ekbo.directory.join("file.sock")));
     drop(TcpListener::bind(("127.0.0.1", port)).unwrap());
 }
 
@@ -260,20 +199,12 @@ fn there_is_no_diagnostics_port() {
     let ekbo = plan.start();
     assert_eq!(listening_tcp_sockets(ekbo.process_id()), 1);
     let is_warning = |message: &str| message.contains("gops");
-    let warnings = ekbo
-        .log()
-        .iter()
-        .filter(|line| is_warning(&line.message))
-        .count();
+    let warnings = ekbo.log().iter().filter(|line| is_warning(&line.message)).count();
     assert_eq!(warnings, 1, "{:?}", ekbo.log());
 
     let ekbo = Ekbo::alone().start();
     assert_eq!(listening_tcp_sockets(ekbo.process_id()), 1);
-    assert!(
-        !ekbo.log().iter().any(|line| is_warning(&line.message)),
-        "{:?}",
-        ekbo.log()
-    );
+    assert!(!ekbo.log().iter().any(|line| is_warning(&line.message)), "{:?}", ekbo.log());
 }
 
 /// KB-CLI-7, Q34: an unknown log level is warned of and means info.
@@ -289,11 +220,7 @@ fn an_unknown_log_level_means_info() {
     let _alice = Client::connect(&ekbo);
     ekbo.send(["alice"], "hello");
     ekbo.wait_for_log("access");
-    assert!(
-        ekbo.log().iter().all(|line| line.level != "debug"),
-        "{:?}",
-        ekbo.log()
-    );
+    assert!(ekbo.log().iter().all(|line| line.level != "debug"), "{:?}", ekbo.log());
 }
 
 /// D18: `-log-level` says from which level on events are logged.
@@ -304,11 +231,7 @@ fn the_log_level_is_a_flag() {
     let _alice = Client::connect(&ekbo);
     ekbo.send(["alice"], "hello");
     ekbo.wait_for_log("access");
-    assert!(
-        ekbo.log().iter().any(|line| line.level == "debug"),
-        "{:?}",
-        ekbo.log()
-    );
+    assert!(ekbo.log().iter().any(|line| line.level == "debug"), "{:?}", ekbo.log());
 }
 
 /// D16: a file that `-config` names must be there.
@@ -326,8 +249,7 @@ fn the_default_file_may_be_missing() {
     assert_eq!(ekbo.get("/ping").status, 200);
 
     let plan = Ekbo::command_line([]);
-    plan.directory()
-        .write("config.yml", "port: 0\npath: {ping: /alive}\n");
+    plan.directory().write("config.yml", "port: 0\npath: {ping: /alive}\n");
     assert_eq!(plan.start().get("/alive").status, 200);
 }
 
@@ -336,10 +258,7 @@ fn the_default_file_may_be_missing() {
 fn a_busy_port_is_fatal() {
     let busy = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = busy.local_addr().unwrap().port().to_string();
-    let stderr = Ekbo::alone()
-        .argument("-port")
-        .argument(&port)
-        .fails_to_start(1);
+    let stderr = Ekbo::alone().argument("-port").argument(&port).fails_to_start(1);
     assert!(stderr.contains("listen port error"), "{stderr}");
     assert!(stderr.contains(&port), "{stderr}");
 }
@@ -376,7 +295,5 @@ fn listening_tcp_sockets(process: u32) -> usize {
     }
     let open = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
     let targets = open.filter_map(|file| file.and_then(|file| fs::read_link(file.path())).ok());
-    targets
-        .filter(|target| inodes.contains(&target.display().to_string()))
-        .count()
+    targets.filter(|target| inodes.contains(&target.display().to_string())).count()
 }

@@ -8,16 +8,7 @@ use super::harness::{Backend, Client, Ekbo, EkboPlan, free_port};
 /// 3, KB-CFG-1: a file that says nothing is as good as none.
 #[test]
 fn an_empty_file_means_all_defaults() {
-    for text in [
-        "",
-        "# nothing\n",
-        "---\n",
-        "---\n...\n",
-        "null\n",
-        "~\n",
-        "\u{feff}",
-        "{}\n",
-    ] {
+    for text in ["", "# nothing\n", "---\n", "---\n...\n", "null\n", "~\n", "\u{feff}", "{}\n"] {
         let ekbo = Ekbo::configured(text).argument("-port=0").start();
         assert_eq!(ekbo.get("/ping").status, 200, "{text:?}");
     }
@@ -48,9 +39,7 @@ fn a_root_that_is_no_map_is_fatal() {
 /// 3: a file that is not YAML is told with its name and the line.
 #[test]
 fn broken_yaml_is_told_with_its_line() {
-    let told = refusal(Ekbo::configured(
-        "port: 0\npath:\n  ping: /alive\n bad: [\n",
-    ));
+    let told = refusal(Ekbo::configured("port: 0\npath:\n  ping: /alive\n bad: [\n"));
     assert!(told.contains("config.yml"), "{told}");
     assert!(told.contains('4') || told.contains('5'), "{told}");
     assert!(Ekbo::configured([0x70, 0xff, 0xfe, 0x00]).run().code == Some(1));
@@ -73,9 +62,7 @@ fn of_two_equal_keys_the_later_wins() {
     assert_eq!(ekbo.get("/second").status, 200);
     assert_eq!(ekbo.get("/first").status, 404);
 
-    let told = refusal(Ekbo::configured(
-        "port: 0\nstrict_broadcast: 7\nstrict_broadcast: true\n",
-    ));
+    let told = refusal(Ekbo::configured("port: 0\nstrict_broadcast: 7\nstrict_broadcast: true\n"));
     assert!(told.contains("strict_broadcast"), "{told}");
 }
 
@@ -107,9 +94,7 @@ fn an_unknown_key_is_warned_of() {
         .map(|line| format!("{} {}", line.message, line.fields))
         .collect();
     for (wrong, nearest) in [("send_timeuot", "send_timeout"), ("recieve", "receive")] {
-        let named = told
-            .iter()
-            .any(|line| line.contains(wrong) && line.contains(nearest));
+        let named = told.iter().any(|line| line.contains(wrong) && line.contains(nearest));
         assert!(named, "{wrong}: {told:?}");
     }
     assert_eq!(ekbo.get("/ping").status, 200);
@@ -118,25 +103,17 @@ fn an_unknown_key_is_warned_of() {
 /// D4: `ekbo check` takes unknown keys for errors.
 #[test]
 fn check_fails_on_unknown_keys() {
-    let finished = Ekbo::configured("port: 0\nsend_timeuot: 1s\n")
-        .command("check")
-        .run();
+    let finished = Ekbo::configured("port: 0\nsend_timeuot: 1s\n").command("check").run();
     assert_eq!(finished.code, Some(1), "{finished:?}");
     let told = finished.stdout + &finished.stderr;
-    assert!(
-        told.contains("send_timeuot") && told.contains("send_timeout"),
-        "{told}"
-    );
+    assert!(told.contains("send_timeuot") && told.contains("send_timeout"), "{told}");
 }
 
 /// D4: `ekbo check` says yes to a good configuration, and listens nowhere.
 #[test]
 fn check_accepts_a_good_configuration() {
     let backend = Backend::admitting("alice").start();
-    let finished = Ekbo::with(&backend)
-        .set("send_timeout", "1s")
-        .command("check")
-        .run();
+    let finished = Ekbo::with(&backend).set("send_timeout", "1s").command("check").run();
     assert_eq!(finished.code, Some(0), "{finished:?}");
     assert!(!finished.stderr.contains("listen start"), "{finished:?}");
 }
@@ -146,10 +123,7 @@ fn check_accepts_a_good_configuration() {
 #[test]
 fn check_fails_on_what_could_not_work() {
     for (text, key) in [
-        (
-            "callback: {close: \"http:/localhost/close\"}\n",
-            "callback.close",
-        ),
+        ("callback: {close: \"http:/localhost/close\"}\n", "callback.close"),
         ("path: {send: /close}\n", "path."),
         ("send_timeout: 10\n", "send_timeout"),
         ("send_queue_size: -1\n", "send_queue_size"),
@@ -212,17 +186,7 @@ fn null_and_empty_strings_are_not_set() {
 /// KB-CFG-1: numbers, booleans and dates stand for themselves where a string is wanted.
 #[test]
 fn a_scalar_for_a_string_is_taken_as_written() {
-    for written in [
-        "1.50",
-        "0x10",
-        "010",
-        "1_000",
-        "yes",
-        "2021-11-05",
-        "1e3",
-        "~x",
-        "off",
-    ] {
+    for written in ["1.50", "0x10", "010", "1_000", "yes", "2021-11-05", "1e3", "~x", "off"] {
         let backend = Backend::admitting("alice").start();
         let ekbo = Ekbo::with(&backend)
             .set("endpoint", written)
@@ -238,13 +202,7 @@ fn a_scalar_for_a_string_is_taken_as_written() {
 /// KB-CFG-1: `send_queue_size` is a YAML 1.1 integer, or a float cut off.
 #[test]
 fn the_queue_size_is_a_yaml_1_1_integer() {
-    for (written, meant) in [
-        ("0x2", "2"),
-        ("010", "8"),
-        ("1_0", "10"),
-        ("2.9", "2"),
-        ("0", "0"),
-    ] {
+    for (written, meant) in [("0x2", "2"), ("010", "8"), ("1_0", "10"), ("2.9", "2"), ("0", "0")] {
         let effective = Ekbo::alone().set("send_queue_size", written).effective();
         assert_eq!(effective.value("send_queue_size"), meant, "{written}");
     }
@@ -268,22 +226,10 @@ fn booleans_are_the_words_of_yaml_1_1() {
 /// KB-CFG-2: durations have Go's syntax, and a bare zero.
 #[test]
 fn durations_have_gos_syntax() {
-    for written in [
-        "1m30s",
-        "1.5h",
-        "250ms",
-        "+3s",
-        "100us",
-        "100µs",
-        "1000000ns",
-        "0",
-        "'0'",
-        ".5s",
-    ] {
-        let finished = Ekbo::alone()
-            .set("send_timeout", written)
-            .command("check")
-            .run();
+    for written in
+        ["1m30s", "1.5h", "250ms", "+3s", "100us", "100µs", "1000000ns", "0", "'0'", ".5s"]
+    {
+        let finished = Ekbo::alone().set("send_timeout", written).command("check").run();
         assert_eq!(finished.code, Some(0), "{written}: {finished:?}");
     }
     for written in ["1d", "1 s", "s", "1.5.5s", "'10'", "1s30"] {
@@ -295,21 +241,14 @@ fn durations_have_gos_syntax() {
 /// D3, KB-CFG-2, Q26: a number without a unit is an error that suggests one.
 #[test]
 fn a_duration_without_a_unit_is_an_error() {
-    for key in [
-        "send_timeout",
-        "callback.timeout",
-        "idle_timeout",
-        "write_timeout",
-        "shutdown_timeout",
-    ] {
+    for key in
+        ["send_timeout", "callback.timeout", "idle_timeout", "write_timeout", "shutdown_timeout"]
+    {
         let told = refusal(Ekbo::alone().set(key, "10"));
         assert!(told.contains(key) && told.contains("10s"), "{told}");
     }
     let told = refusal(Ekbo::alone().set("send_timeout", "1.5"));
-    assert!(
-        told.contains("send_timeout") && told.contains("1.5s"),
-        "{told}"
-    );
+    assert!(told.contains("send_timeout") && told.contains("1.5s"), "{told}");
 }
 
 /// KB-CFG-2: negative durations are refused.
@@ -333,11 +272,7 @@ fn an_unknown_origin_policy_is_an_error() {
 #[test]
 fn the_default_port_is_9180() {
     for text in ["", "endpoint: example.com\n"] {
-        assert_eq!(
-            Ekbo::configured(text).effective().value("port"),
-            "9180",
-            "{text}"
-        );
+        assert_eq!(Ekbo::configured(text).effective().value("port"), "9180", "{text}");
     }
 }
 
@@ -362,25 +297,13 @@ fn the_default_endpoint_is_host_name_and_port() {
     let host = host.trim();
     let backend = Backend::admitting("alice").start();
     let port = free_port();
-    let ekbo = Ekbo::with(&backend)
-        .set("port", "80")
-        .argument(&format!("-port={port}"))
-        .start();
+    let ekbo = Ekbo::with(&backend).set("port", "80").argument(&format!("-port={port}")).start();
     let _alice = Client::connect(&ekbo);
     let connect = backend.wait_for_first("/connect");
-    assert_eq!(
-        connect.header("X-Kuiperbelt-Endpoint"),
-        Some(&*format!("{host}:{port}"))
-    );
+    assert_eq!(connect.header("X-Kuiperbelt-Endpoint"), Some(&*format!("{host}:{port}")));
 
     for (port, endpoint) in [("1023", host.to_owned()), ("1024", format!("{host}:1024"))] {
-        assert_eq!(
-            Ekbo::alone()
-                .set("port", port)
-                .effective()
-                .value("endpoint"),
-            endpoint
-        );
+        assert_eq!(Ekbo::alone().set("port", port).effective().value("endpoint"), endpoint);
     }
 }
 
@@ -394,11 +317,7 @@ fn a_negative_queue_size_is_an_error() {
 /// KB-CFG-7: a callback URL without host, or with a strange scheme, is warned of at the start.
 #[test]
 fn a_strange_callback_url_is_warned_of() {
-    for url in [
-        "http:/localhost:12346/close",
-        "/close",
-        "ftp://localhost/close",
-    ] {
+    for url in ["http:/localhost:12346/close", "/close", "ftp://localhost/close"] {
         let ekbo = Ekbo::alone().set("callback.close", url).start();
         let warned = ekbo.log().into_iter().any(|line| {
             let told = format!("{} {}", line.message, line.fields);
@@ -429,10 +348,7 @@ fn equal_paths_are_an_error() {
     }
     // Equal to a default is equal, too.
     let told = refusal(Ekbo::alone().set("path.send", "/close"));
-    assert!(
-        told.contains("path.send") && told.contains("path.close"),
-        "{told}"
-    );
+    assert!(told.contains("path.send") && told.contains("path.close"), "{told}");
 }
 
 /// 16: `api_listen`, tokens and limits are checked before anything listens.
@@ -474,10 +390,7 @@ fn a_whole_file_is_read_as_it_is_meant() {
         ("send_timeout", "1s"),
         ("send_queue_size", "1"),
         ("endpoint", "localhost"),
-        (
-            "proxy_set_header",
-            r#"{"X-Foo": "Foo", "X-Forwarded-For": ""}"#,
-        ),
+        ("proxy_set_header", r#"{"X-Foo": "Foo", "X-Forwarded-For": ""}"#),
         ("path.connect", "/connect"),
         ("path.close", "/close"),
         ("path.stats", "/stats"),
@@ -496,13 +409,7 @@ fn a_whole_file_is_read_as_it_is_meant() {
 #[track_caller]
 fn refusal(plan: EkboPlan) -> String {
     let stderr = plan.fails_to_start(1);
-    let lines: Vec<&str> = stderr
-        .lines()
-        .filter(|line| line.contains("\terror\t"))
-        .collect();
-    assert!(
-        lines.len() == 1 && lines[0].contains("load config error"),
-        "{stderr}"
-    );
+    let lines: Vec<&str> = stderr.lines().filter(|line| line.contains("\terror\t")).collect();
+    assert!(lines.len() == 1 && lines[0].contains("load config error"), "{stderr}");
     lines[0].to_owned()
 }

@@ -34,22 +34,15 @@ fn a_refusal_reaches_the_client() {
     let refusal = Answer::status(403).body("fail authorization!");
     let backend = Backend::plan().on("/connect", refusal).start();
     let response = Client::to(&as_in_the_original(&backend).start()).refused();
-    assert_eq!(
-        (response.status, response.text()),
-        (403, "fail authorization!")
-    );
+    assert_eq!((response.status, response.text()), (403, "fail authorization!"));
 }
 
 /// Line 19, 5.3 row 2: a callback that takes longer than `callback.timeout` is a 502.
 #[test]
 fn a_slow_callback_is_a_bad_gateway() {
     let never = Gate::new();
-    let backend = Backend::plan()
-        .on("/connect", Answer::admit("alice").held_by(&never))
-        .start();
-    let ekbo = Ekbo::with(&backend)
-        .set("callback.timeout", "300ms")
-        .start();
+    let backend = Backend::plan().on("/connect", Answer::admit("alice").held_by(&never)).start();
+    let ekbo = Ekbo::with(&backend).set("callback.timeout", "300ms").start();
     let started = Stopwatch::start();
     expect_plain(&Client::to(&ekbo).refused(), 502, "Bad Gateway\n");
     assert!(started.elapsed() >= Duration::from_millis(300));
@@ -87,18 +80,11 @@ fn a_callback_without_a_host_is_a_bad_gateway() {
 #[test]
 fn an_unreachable_backend_is_a_bad_gateway() {
     let nobody = format!("http://127.0.0.1:{}/connect", free_port());
-    for url in [
-        &*nobody,
-        "http://no-such-host.invalid/connect",
-        "ftp://127.0.0.1/connect",
-    ] {
+    for url in [&*nobody, "http://no-such-host.invalid/connect", "ftp://127.0.0.1/connect"] {
         let ekbo = Ekbo::alone().set("callback.connect", url).start();
         expect_plain(&Client::to(&ekbo).refused(), 502, "Bad Gateway\n");
         expect_errors(&ekbo, 1);
-        assert_eq!(
-            ekbo.wait_for_log("connect error before upgrade").level,
-            "error"
-        );
+        assert_eq!(ekbo.wait_for_log("connect error before upgrade").level, "error");
     }
 }
 
@@ -127,9 +113,7 @@ fn a_broken_answer_is_a_bad_gateway() {
 fn any_other_status_is_passed_on() {
     for status in [201, 202, 400, 401, 403, 404, 418, 429, 500, 502, 503] {
         let answer = Answer::status(status).header("Content-Type", "application/problem+json");
-        let answer = answer
-            .header("X-Kuiperbelt-Session", "alice")
-            .body(r#"{"no":"entry"}"#);
+        let answer = answer.header("X-Kuiperbelt-Session", "alice").body(r#"{"no":"entry"}"#);
         let backend = Backend::plan().on("/connect", answer).start();
         let ekbo = Ekbo::with(&backend).start();
         let response = Client::to(&ekbo).refused();
@@ -167,9 +151,7 @@ fn only_status_type_and_body_are_passed_on() {
         ("X-Other", "other"),
     ];
     let answer = Answer::status(401).body("who are you?");
-    let answer = dropped
-        .iter()
-        .fold(answer, |answer, (name, value)| answer.header(name, value));
+    let answer = dropped.iter().fold(answer, |answer, (name, value)| answer.header(name, value));
     let backend = Backend::plan().on("/connect", answer).start();
     let response = Client::to(&Ekbo::with(&backend).start()).refused();
     assert_eq!((response.status, response.text()), (401, "who are you?"));
@@ -185,19 +167,12 @@ fn a_redirect_is_followed() {
     for status in [301, 302, 303, 307, 308] {
         let backend = Backend::admitting("alice").start();
         let elsewhere = backend.url("/connect") + "?elsewhere";
-        backend.on(
-            "/moved",
-            Answer::status(status).header("Location", &elsewhere),
-        );
+        backend.on("/moved", Answer::status(status).header("Location", &elsewhere));
         let moved = backend.url("/moved");
         let ekbo = Ekbo::with(&backend).set("callback.connect", &moved).start();
         let _alice = Client::to(&ekbo).header("X-Custom", "custom").connect();
         let connect = backend.wait_for_first("/connect");
-        assert_eq!(
-            (&*connect.method, connect.query()),
-            ("GET", Some("elsewhere")),
-            "{status}"
-        );
+        assert_eq!((&*connect.method, connect.query()), ("GET", Some("elsewhere")), "{status}");
         assert_eq!(connect.header("X-Custom"), Some("custom"), "{status}");
         assert!(connect.has_header("X-Kuiperbelt-Endpoint"), "{status}");
     }
@@ -223,19 +198,11 @@ fn credentials_stay_with_their_host() {
     backend.on("/moved", Answer::status(302).header("Location", &elsewhere));
     let moved = backend.url("/moved");
     let ekbo = Ekbo::with(&backend).set("callback.connect", &moved).start();
-    let _alice = Client::to(&ekbo)
-        .header("Cookie", "a=b")
-        .header("Authorization", "Bearer me")
-        .connect();
-    assert_eq!(
-        backend.wait_for_first("/moved").header("Authorization"),
-        Some("Bearer me")
-    );
+    let _alice =
+        Client::to(&ekbo).header("Cookie", "a=b").header("Authorization", "Bearer me").connect();
+    assert_eq!(backend.wait_for_first("/moved").header("Authorization"), Some("Bearer me"));
     let connect = backend.wait_for_first("/connect");
-    assert!(
-        !connect.has_header("Cookie") && !connect.has_header("Authorization"),
-        "{connect:?}"
-    );
+    assert!(!connect.has_header("Cookie") && !connect.has_header("Authorization"), "{connect:?}");
 }
 
 /// 5.3: a 403 is logged as a refusal, everything else as an error.
@@ -247,14 +214,9 @@ fn a_403_is_no_error() {
     assert_eq!(ekbo.wait_for_log("authorization failed").level, "info");
     backend.on("/connect", Answer::status(401));
     Client::to(&ekbo).refused();
-    assert_eq!(
-        ekbo.wait_for_log("connect error before upgrade").level,
-        "error"
-    );
+    assert_eq!(ekbo.wait_for_log("connect error before upgrade").level, "error");
     let failures = ekbo.log();
-    let failures = failures
-        .iter()
-        .filter(|line| line.message == "connect error before upgrade");
+    let failures = failures.iter().filter(|line| line.message == "connect error before upgrade");
     assert_eq!(failures.count(), 1);
 }
 
@@ -263,23 +225,15 @@ fn a_403_is_no_error() {
 fn a_200_without_a_key_is_a_bad_request() {
     for answer in [
         Answer::ok().body("hello"),
-        Answer::ok()
-            .header("X-Kuiperbelt-Session", "")
-            .body("hello"),
+        Answer::ok().header("X-Kuiperbelt-Session", "").body("hello"),
         Answer::ok().header("X-Kuiperbelt-Session", "  "),
         Answer::ok().header("X-Other-Session", "alice"),
     ] {
-        let backend = Backend::plan()
-            .on("/connect", answer)
-            .on("/close", Answer::ok())
-            .start();
+        let backend = Backend::plan().on("/connect", answer).on("/close", Answer::ok()).start();
         let ekbo = Ekbo::with(&backend).start();
         expect_plain(&Client::to(&ekbo).refused(), 400, "Bad Request\n");
         expect_errors(&ekbo, 1);
-        assert_eq!(
-            ekbo.wait_for_log("connect error before upgrade").level,
-            "error"
-        );
+        assert_eq!(ekbo.wait_for_log("connect error before upgrade").level, "error");
         expect_stopped_without_close(ekbo, &backend);
     }
 }
@@ -287,9 +241,7 @@ fn a_200_without_a_key_is_a_bad_request() {
 /// 5.3 row 6, KB-CON-6: a 200 with a key opens the WebSocket; its body is the first message.
 #[test]
 fn a_200_with_a_key_opens_the_websocket() {
-    let backend = Backend::plan()
-        .on("/connect", Answer::admit("alice").body("hello"))
-        .start();
+    let backend = Backend::plan().on("/connect", Answer::admit("alice").body("hello")).start();
     let ekbo = Ekbo::with(&backend).start();
     let mut alice = Client::connect(&ekbo);
     alice.expect_text("hello");
@@ -306,11 +258,7 @@ fn the_first_key_counts() {
     let backend = Backend::plan().on("/connect", answer).start();
     let ekbo = Ekbo::with(&backend).start();
     let mut alice = Client::connect(&ekbo);
-    assert!(
-        ekbo.send(["bob"], "")
-            .text()
-            .contains("session is not found")
-    );
+    assert!(ekbo.send(["bob"], "").text().contains("session is not found"));
     ekbo.send(["alice"], "hello");
     alice.expect_text("hello");
 }
@@ -322,11 +270,7 @@ fn a_key_is_any_text() {
         let backend = Backend::admitting(key).start();
         let ekbo = Ekbo::with(&backend).start();
         let mut client = Client::connect(&ekbo);
-        assert_eq!(
-            ekbo.send([key], "hello").text(),
-            r#"{"result":"OK"}"#,
-            "{key}"
-        );
+        assert_eq!(ekbo.send([key], "hello").text(), r#"{"result":"OK"}"#, "{key}");
         client.expect_text("hello");
         drop(client);
         assert_eq!(backend.wait_for_first("/close").session(), Some(key));
@@ -337,35 +281,12 @@ fn a_key_is_any_text() {
 #[test]
 fn only_what_can_be_upgraded_reaches_the_backend() {
     let backend = Backend::admitting("alice").start();
-    let ekbo = Ekbo::with(&backend)
-        .set("origin_policy", "same_origin")
-        .start();
+    let ekbo = Ekbo::with(&backend).set("origin_policy", "same_origin").start();
     assert_eq!(ekbo.get("/connect").status, 400);
-    assert_eq!(
-        ekbo.request("POST", "/connect").body("x").send().status,
-        400
-    );
-    assert_eq!(
-        Client::to(&ekbo)
-            .instead("Sec-WebSocket-Version", "8")
-            .refused()
-            .status,
-        400
-    );
-    assert_eq!(
-        Client::to(&ekbo)
-            .origin("http://evil.example")
-            .refused()
-            .status,
-        403
-    );
-    assert_eq!(
-        Client::to(&ekbo)
-            .without("Sec-WebSocket-Key")
-            .refused()
-            .status,
-        400
-    );
+    assert_eq!(ekbo.request("POST", "/connect").body("x").send().status, 400);
+    assert_eq!(Client::to(&ekbo).instead("Sec-WebSocket-Version", "8").refused().status, 400);
+    assert_eq!(Client::to(&ekbo).origin("http://evil.example").refused().status, 403);
+    assert_eq!(Client::to(&ekbo).without("Sec-WebSocket-Key").refused().status, 400);
     let _alice = Client::connect(&ekbo);
     assert_eq!(backend.requests("/connect").len(), 1);
     let stats = ekbo.stats();
@@ -377,11 +298,7 @@ fn only_what_can_be_upgraded_reaches_the_backend() {
 fn the_backend_selects_the_subprotocol() {
     let name = "X-Kuiperbelt-Subprotocol";
     for (offered, answered, selected) in [
-        (
-            Some("chat, superchat"),
-            Some("superchat"),
-            Some("superchat"),
-        ),
+        (Some("chat, superchat"), Some("superchat"), Some("superchat")),
         (Some("chat"), Some("chat"), Some("chat")),
         (Some("chat"), Some("other"), None),
         (Some("chat"), Some("CHAT"), None),
@@ -411,19 +328,11 @@ fn the_backend_selects_the_subprotocol() {
 fn a_client_that_gives_up_is_reported() {
     for held in [
         |gate: &Gate| Answer::admit("alice").held_by(gate).body("hello"),
-        |gate: &Gate| {
-            Answer::admit("alice")
-                .body("hel")
-                .then_wait_for(gate)
-                .body("lo")
-        },
+        |gate: &Gate| Answer::admit("alice").body("hel").then_wait_for(gate).body("lo"),
     ] {
         let gate = Gate::new();
         let answer = held(&gate);
-        let backend = Backend::plan()
-            .on("/connect", answer)
-            .on("/close", Answer::ok())
-            .start();
+        let backend = Backend::plan().on("/connect", answer).on("/close", Answer::ok()).start();
         let ekbo = Ekbo::with(&backend).start();
         let pending = Client::to(&ekbo).start();
         gate.wait_until_reached_by(1);
@@ -432,11 +341,7 @@ fn a_client_that_gives_up_is_reported() {
         pending.give_up();
         gate.open();
         eventually("the connection is gone", || ekbo.stats().connections == 0);
-        assert!(
-            ekbo.send(["alice"], "")
-                .text()
-                .contains("session is not found")
-        );
+        assert!(ekbo.send(["alice"], "").text().contains("session is not found"));
         expect_one_close(&backend, "alice");
     }
 }
@@ -449,11 +354,7 @@ fn callbacks_run_side_by_side() {
     let backend = Backend::plan()
         .on_request("/connect", move |request| {
             let answer = Answer::admit(request.query().unwrap());
-            if request.query() == Some("slow") {
-                answer.held_by(&held)
-            } else {
-                answer
-            }
+            if request.query() == Some("slow") { answer.held_by(&held) } else { answer }
         })
         .start();
     let ekbo = Ekbo::with(&backend).start();
@@ -480,23 +381,15 @@ fn as_in_the_original(backend: &Backend) -> EkboPlan {
 
 /// The friendly backend of the specification's section 17.
 fn friendly(request: &Request) -> Answer {
-    let names = request
-        .headers
-        .0
-        .iter()
-        .map(|(name, _)| name.to_lowercase());
+    let names = request.headers.0.iter().map(|(name, _)| name.to_lowercase());
     let unfriendly = names.into_iter().any(|name| {
         name == "upgrade" || name == "x-forwarded-for" || name.starts_with("sec-websocket")
     });
-    let upgrades = request
-        .header("Connection")
-        .is_some_and(|value| value.contains("pgrade"));
+    let upgrades = request.header("Connection").is_some_and(|value| value.contains("pgrade"));
     if unfriendly || upgrades || request.header("X-Foo") != Some("Foo") {
         return Answer::status(400);
     }
-    Answer::ok()
-        .header("X-Kuiperbelt-Session-Key", "hogehoge")
-        .body("hello")
+    Answer::ok().header("X-Kuiperbelt-Session-Key", "hogehoge").body("hello")
 }
 
 /// Checks one of the gateway's own error answers.

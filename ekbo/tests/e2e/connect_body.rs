@@ -8,10 +8,7 @@ use super::harness::{Answer, Backend, Client, Ekbo, Gate};
 /// 5.3 row 5, KB-CON-6: a body that breaks off is a 500, and counted.
 #[test]
 fn a_body_that_breaks_off_is_a_server_error() {
-    let cut = Answer::admit("alice")
-        .header("Content-Length", "100")
-        .body("hel")
-        .then_hang_up();
+    let cut = Answer::admit("alice").header("Content-Length", "100").body("hel").then_hang_up();
     let chunks = "HTTP/1.1 200 OK\r\nX-Kuiperbelt-Session: alice\r\n\
                   Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n";
     for answer in [cut, Answer::raw(chunks)] {
@@ -79,17 +76,9 @@ fn a_long_late_body_is_read() {
 #[test]
 fn a_body_that_is_too_late_is_a_bad_gateway() {
     let never = Gate::new();
-    let answer = Answer::admit("alice")
-        .body("hel")
-        .then_wait_for(&never)
-        .body("lo");
-    let backend = Backend::plan()
-        .on("/connect", answer)
-        .on("/close", Answer::ok())
-        .start();
-    let ekbo = Ekbo::with(&backend)
-        .set("callback.timeout", "300ms")
-        .start();
+    let answer = Answer::admit("alice").body("hel").then_wait_for(&never).body("lo");
+    let backend = Backend::plan().on("/connect", answer).on("/close", Answer::ok()).start();
+    let ekbo = Ekbo::with(&backend).set("callback.timeout", "300ms").start();
     expect_plain(&Client::to(&ekbo).refused(), 502, "Bad Gateway\n");
     expect_errors(&ekbo, 1);
     expect_one_close(&backend, "alice");
@@ -101,14 +90,8 @@ fn a_body_that_is_too_late_is_a_bad_gateway() {
 fn a_body_that_is_too_long_is_a_bad_gateway() {
     let chunks = "HTTP/1.1 200 OK\r\nX-Kuiperbelt-Session: alice\r\n\
                   Transfer-Encoding: chunked\r\n\r\n6\r\nhello \r\n5\r\nworld\r\n0\r\n\r\n";
-    for answer in [
-        Answer::admit("alice").body("hello world"),
-        Answer::raw(chunks),
-    ] {
-        let backend = Backend::plan()
-            .on("/connect", answer)
-            .on("/close", Answer::ok())
-            .start();
+    for answer in [Answer::admit("alice").body("hello world"), Answer::raw(chunks)] {
+        let backend = Backend::plan().on("/connect", answer).on("/close", Answer::ok()).start();
         let ekbo = Ekbo::with(&backend).set("max_message_size", "10").start();
         expect_plain(&Client::to(&ekbo).refused(), 502, "Bad Gateway\n");
         expect_errors(&ekbo, 1);
@@ -125,10 +108,7 @@ fn a_body_that_is_too_long_is_a_bad_gateway() {
 #[test]
 fn a_body_that_is_not_utf_8_is_a_bad_gateway() {
     let answer = Answer::admit("alice").body(b"caf\xe9");
-    let backend = Backend::plan()
-        .on("/connect", answer)
-        .on("/close", Answer::ok())
-        .start();
+    let backend = Backend::plan().on("/connect", answer).on("/close", Answer::ok()).start();
     let ekbo = Ekbo::with(&backend).start();
     expect_plain(&Client::to(&ekbo).refused(), 502, "Bad Gateway\n");
     expect_errors(&ekbo, 1);

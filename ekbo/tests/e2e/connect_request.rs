@@ -13,16 +13,8 @@ fn it_is_a_bodiless_get() {
     let _alice = Client::connect(&ekbo);
     let connect = backend.wait_for_first("/connect");
     assert_eq!((&*connect.method, &*connect.target), ("GET", "/connect"));
-    assert_eq!(
-        connect.header("Host"),
-        Some(&*format!("127.0.0.1:{}", backend.port()))
-    );
-    for name in [
-        "Content-Length",
-        "Transfer-Encoding",
-        "Connection",
-        "Upgrade",
-    ] {
+    assert_eq!(connect.header("Host"), Some(&*format!("127.0.0.1:{}", backend.port())));
+    for name in ["Content-Length", "Transfer-Encoding", "Connection", "Upgrade"] {
         assert_eq!(connect.header(name), None, "{name}");
     }
     assert_eq!(connect.body, b"");
@@ -47,26 +39,16 @@ fn a_body_is_not_forwarded() {
 fn the_query_is_the_clients() {
     let backend = Backend::admitting("alice").start();
     let configured = backend.url("/connect") + "?configured=1";
-    let ekbo = Ekbo::with(&backend)
-        .set("callback.connect", &configured)
-        .start();
-    let queries = [
-        "a=b",
-        "a=b&a=c;d",
-        "x=%20+%2F%zz&&=",
-        "room=1&token=a/b?c",
-        "%E2%82%AC=%26",
-        "a'b=(c)!*",
-    ];
+    let ekbo = Ekbo::with(&backend).set("callback.connect", &configured).start();
+    let queries =
+        ["a=b", "a=b&a=c;d", "x=%20+%2F%zz&&=", "room=1&token=a/b?c", "%E2%82%AC=%26", "a'b=(c)!*"];
     for (number, query) in queries.into_iter().enumerate() {
         let _client = Client::to(&ekbo).query(query).connect();
         let connect = backend.wait_for("/connect", number + 1).remove(number);
         assert_eq!(connect.target, format!("/connect?{query}"));
     }
     let _client = Client::connect(&ekbo);
-    let connect = backend
-        .wait_for("/connect", queries.len() + 1)
-        .remove(queries.len());
+    let connect = backend.wait_for("/connect", queries.len() + 1).remove(queries.len());
     assert_eq!(connect.query(), None);
     let warned = ekbo.log().into_iter().any(|line| {
         line.level == "warn" && format!("{} {}", line.message, line.fields).contains("query")
@@ -78,13 +60,8 @@ fn the_query_is_the_clients() {
 #[test]
 fn the_path_is_the_configured_one() {
     let backend = Backend::admitting("alice").start();
-    let ekbo = Ekbo::with(&backend)
-        .set("path.connect", "/socket.io/")
-        .start();
-    let _alice = Client::to(&ekbo)
-        .path("/socket.io/1/websocket")
-        .query("t=1")
-        .connect();
+    let ekbo = Ekbo::with(&backend).set("path.connect", "/socket.io/").start();
+    let _alice = Client::to(&ekbo).path("/socket.io/1/websocket").query("t=1").connect();
     assert_eq!(backend.wait_for_first("/connect").target, "/connect?t=1");
 }
 
@@ -108,23 +85,13 @@ fn the_clients_headers_pass() {
         ("X_Underscore", "yes"),
         ("X-Empty", ""),
     ];
-    let plan = passed
-        .iter()
-        .fold(Client::to(&ekbo), |plan, (name, value)| {
-            plan.header(name, value)
-        });
+    let plan =
+        passed.iter().fold(Client::to(&ekbo), |plan, (name, value)| plan.header(name, value));
     let _alice = plan.connect();
     let connect = backend.wait_for_first("/connect");
     for (name, _) in passed {
-        let sent = passed
-            .iter()
-            .filter(|(field, _)| *field == name)
-            .map(|(_, value)| *value);
-        assert_eq!(
-            connect.headers.all(name),
-            sent.collect::<Vec<_>>(),
-            "{name}"
-        );
+        let sent = passed.iter().filter(|(field, _)| *field == name).map(|(_, value)| *value);
+        assert_eq!(connect.headers.all(name), sent.collect::<Vec<_>>(), "{name}");
     }
 }
 
@@ -140,11 +107,7 @@ fn nothing_about_the_client_is_added() {
         assert!(!value.contains("chat.example.com"), "{name}: {value}");
     }
     // Without one of the client's, the user agent is our own.
-    assert!(
-        connect
-            .header("User-Agent")
-            .is_some_and(|agent| !agent.is_empty())
-    );
+    assert!(connect.header("User-Agent").is_some_and(|agent| !agent.is_empty()));
 }
 
 /// 5.2, KB-CON-4, A-series: headers of the hop, of the handshake and of the framing stay behind.
@@ -168,15 +131,8 @@ fn headers_of_the_hop_stay_behind() {
     let connect = backend.wait_for_first("/connect");
     for (name, value) in &connect.headers.0 {
         let name = name.to_lowercase();
-        let hop = [
-            "connection",
-            "upgrade",
-            "keep-alive",
-            "proxy",
-            "proxy-connection",
-            "te",
-            "trailer",
-        ];
+        let hop =
+            ["connection", "upgrade", "keep-alive", "proxy", "proxy-connection", "te", "trailer"];
         assert!(!hop.contains(&&*name), "{name}: {value}");
         assert!(!name.starts_with("sec-websocket"), "{name}: {value}");
     }
@@ -200,49 +156,32 @@ fn compression_is_not_asked_for() {
             let accepted = request.header("Accept-Encoding").unwrap_or_default();
             let answer = Answer::admit("alice");
             if accepted.contains("gzip") || accepted.contains("br") {
-                answer
-                    .header("Content-Encoding", "gzip")
-                    .body([0x1f, 0x8b, 8, 0])
+                answer.header("Content-Encoding", "gzip").body([0x1f, 0x8b, 8, 0])
             } else {
                 answer.body("plain")
             }
         })
         .start();
     let ekbo = Ekbo::with(&backend).start();
-    let mut alice = Client::to(&ekbo)
-        .header("Accept-Encoding", "gzip, deflate, br")
-        .connect();
+    let mut alice = Client::to(&ekbo).header("Accept-Encoding", "gzip, deflate, br").connect();
     alice.expect_text("plain");
     let connect = backend.wait_for_first("/connect");
-    assert!(matches!(
-        connect.header("Accept-Encoding"),
-        None | Some("identity")
-    ));
+    assert!(matches!(connect.header("Accept-Encoding"), None | Some("identity")));
 }
 
 /// 5.2: credentials in the callback URL are used unless the client has its own.
 #[test]
 fn credentials_of_the_url_are_a_default() {
     let backend = Backend::admitting("alice").start();
-    let url = backend
-        .url("/connect")
-        .replace("http://", "http://user:pa%20ss@");
+    let url = backend.url("/connect").replace("http://", "http://user:pa%20ss@");
     let ekbo = Ekbo::with(&backend).set("callback.connect", &url).start();
     let _first = Client::connect(&ekbo);
-    let _second = Client::to(&ekbo)
-        .header("Authorization", "Bearer client")
-        .connect();
+    let _second = Client::to(&ekbo).header("Authorization", "Bearer client").connect();
     let connects = backend.wait_for("/connect", 2);
     // user:pa ss
-    assert_eq!(
-        connects[0].header("Authorization"),
-        Some("Basic dXNlcjpwYSBzcw==")
-    );
+    assert_eq!(connects[0].header("Authorization"), Some("Basic dXNlcjpwYSBzcw=="));
     assert_eq!(connects[1].header("Authorization"), Some("Bearer client"));
-    assert_eq!(
-        connects[0].header("Host"),
-        Some(&*format!("127.0.0.1:{}", backend.port()))
-    );
+    assert_eq!(connects[0].header("Host"), Some(&*format!("127.0.0.1:{}", backend.port())));
 }
 
 /// 5.2, A-series: `proxy_set_header` replaces all values, or removes, whatever the case of the
@@ -270,10 +209,7 @@ fn proxy_set_header_replaces_and_removes() {
     assert_eq!(connect.header("X-Replaced"), Some("ours"));
     assert_eq!(connect.header("X-Added"), Some("added"));
     assert!(!connect.has_header("X-Forwarded-For"));
-    assert_eq!(
-        connect.header("Host"),
-        Some(&*format!("127.0.0.1:{}", backend.port()))
-    );
+    assert_eq!(connect.header("Host"), Some(&*format!("127.0.0.1:{}", backend.port())));
     // Null is an empty string: the header is removed.
     assert!(!connect.has_header("Cookie"));
     assert_ne!(connect.header("User-Agent"), Some("Browser/1.0"));
@@ -284,9 +220,7 @@ fn proxy_set_header_replaces_and_removes() {
 #[test]
 fn the_endpoint_cannot_be_spoofed() {
     let backend = Backend::admitting("alice").start();
-    let ekbo = Ekbo::with(&backend)
-        .set("endpoint", "gateway.example:9180")
-        .start();
+    let ekbo = Ekbo::with(&backend).set("endpoint", "gateway.example:9180").start();
     let _alice = Client::to(&ekbo)
         .header("X-Kuiperbelt-Endpoint", "evil.example")
         .header("x-kuiperbelt-endpoint", "evil.example")
@@ -302,31 +236,17 @@ fn the_endpoint_cannot_be_spoofed() {
 /// remove it.
 #[test]
 fn the_operator_may_replace_the_endpoint() {
-    for (entry, endpoint) in [
-        ("other.example:80", "other.example:80"),
-        ("''", "gateway.example"),
-    ] {
-        let backend = Backend::admitting("alice")
-            .on("/establish", Answer::ok())
-            .start();
+    for (entry, endpoint) in [("other.example:80", "other.example:80"), ("''", "gateway.example")] {
+        let backend = Backend::admitting("alice").on("/establish", Answer::ok()).start();
         let ekbo = Ekbo::with(&backend)
             .set("endpoint", "gateway.example")
             .set("proxy_set_header.x-kuiperbelt-endpoint", entry)
             .start();
         let alice = Client::connect(&ekbo);
-        assert_eq!(
-            backend.wait_for_first("/connect").header(ENDPOINT),
-            Some(endpoint)
-        );
-        assert_eq!(
-            backend.wait_for_first("/establish").header(ENDPOINT),
-            Some(endpoint)
-        );
+        assert_eq!(backend.wait_for_first("/connect").header(ENDPOINT), Some(endpoint));
+        assert_eq!(backend.wait_for_first("/establish").header(ENDPOINT), Some(endpoint));
         drop(alice);
-        assert_eq!(
-            backend.wait_for_first("/close").header(ENDPOINT),
-            Some(endpoint)
-        );
+        assert_eq!(backend.wait_for_first("/close").header(ENDPOINT), Some(endpoint));
     }
 }
 
@@ -335,9 +255,7 @@ fn the_operator_may_replace_the_endpoint() {
 #[test]
 fn the_session_header_cannot_be_spoofed() {
     for name in ["X-Kuiperbelt-Session", "X-My-Session", "x-lower-session"] {
-        let backend = Backend::plan()
-            .on("/connect", Answer::ok().header(name, "alice"))
-            .start();
+        let backend = Backend::plan().on("/connect", Answer::ok().header(name, "alice")).start();
         let ekbo = Ekbo::with(&backend).set("session_header", name).start();
         let _alice = Client::to(&ekbo)
             .header(name, "victim")
@@ -352,12 +270,8 @@ fn the_session_header_cannot_be_spoofed() {
 #[test]
 fn the_session_header_passes_on_request() {
     let backend = Backend::admitting("alice").start();
-    let ekbo = Ekbo::with(&backend)
-        .set("forward_session_header", "true")
-        .start();
-    let _alice = Client::to(&ekbo)
-        .header("X-Kuiperbelt-Session", "mine")
-        .connect();
+    let ekbo = Ekbo::with(&backend).set("forward_session_header", "true").start();
+    let _alice = Client::to(&ekbo).header("X-Kuiperbelt-Session", "mine").connect();
     assert_eq!(backend.wait_for_first("/connect").session(), Some("mine"));
 }
 
@@ -381,9 +295,7 @@ fn no_header_of_kuiperbelt_comes_from_a_client() {
     ];
     let mut plan = Client::to(&ekbo).header("X-Kuiperbelt-Other", "passes");
     for name in names {
-        plan = plan
-            .header(name, "spoofed")
-            .header(&name.replace('-', "_"), "spoofed");
+        plan = plan.header(name, "spoofed").header(&name.replace('-', "_"), "spoofed");
     }
     let _alice = plan.connect();
     let connect = backend.wait_for_first("/connect");
@@ -397,23 +309,12 @@ fn offered_subprotocols_are_shown() {
     let backend = Backend::admitting("alice").start();
     let ekbo = Ekbo::with(&backend).start();
     let name = "X-Kuiperbelt-Subprotocol";
-    let _one = Client::to(&ekbo)
-        .protocols("chat")
-        .header(name, "spoofed")
-        .connect();
-    let _several = Client::to(&ekbo)
-        .protocols("chat,superchat ,  v2")
-        .protocols("v3")
-        .connect();
+    let _one = Client::to(&ekbo).protocols("chat").header(name, "spoofed").connect();
+    let _several = Client::to(&ekbo).protocols("chat,superchat ,  v2").protocols("v3").connect();
     let _none = Client::to(&ekbo).header(name, "spoofed").connect();
     let connects = backend.wait_for("/connect", 3);
     assert_eq!(connects[0].header(name), Some("chat"));
-    let several: Vec<&str> = connects[1]
-        .header(name)
-        .unwrap()
-        .split(',')
-        .map(str::trim)
-        .collect();
+    let several: Vec<&str> = connects[1].header(name).unwrap().split(',').map(str::trim).collect();
     assert_eq!(several, ["chat", "superchat", "v2", "v3"]);
     assert_eq!(connects[2].header(name), None);
 }
@@ -447,11 +348,7 @@ fn protocol_headers_are_written_last() {
         &close,
     ] {
         assert_eq!(request.header("X-Foo"), Some("Foo"), "{request:?}");
-        assert_eq!(
-            request.header(ENDPOINT),
-            Some("gateway.example"),
-            "{request:?}"
-        );
+        assert_eq!(request.header(ENDPOINT), Some("gateway.example"), "{request:?}");
     }
     for request in [&backend.wait_for_first("/establish"), &receive, &close] {
         assert_eq!(request.session(), Some("alice"), "{request:?}");

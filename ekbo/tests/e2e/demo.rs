@@ -84,11 +84,7 @@ fn the_page_is_beside_the_gateway() {
     let ekbo = demo();
     let page: Response = ekbo.get("/?name=anna");
     assert_eq!(page.status, 200);
-    assert!(
-        page.header("Content-Type")
-            .unwrap()
-            .starts_with("text/html")
-    );
+    assert!(page.header("Content-Type").unwrap().starts_with("text/html"));
     assert!(page.text().contains("<!DOCTYPE html>"), "{page:?}");
     assert_eq!(ekbo.get("/nowhere").status, 404);
     ekbo.get("/ping").assert_is(200, JSON, r#"{"result":"OK"}"#);

@@ -12,39 +12,15 @@ const ALIASES: [(&str, &str, &str); 21] = [
     ("EKBO_STATS_PATH", "path.stats", "/c"),
     ("EKBO_SEND_PATH", "path.send", "/d"),
     ("EKBO_PING_PATH", "path.ping", "/e"),
-    (
-        "EKBO_CONNECT_CALLBACK_URL",
-        "callback.connect",
-        "http://localhost/1",
-    ),
-    (
-        "EKBO_ESTABLISH_CALLBACK_URL",
-        "callback.establish",
-        "http://localhost/2",
-    ),
-    (
-        "EKBO_CLOSE_CALLBACK_URL",
-        "callback.close",
-        "http://localhost/3",
-    ),
-    (
-        "EKBO_RECEIVE_CALLBACK_URL",
-        "callback.receive",
-        "http://localhost/4",
-    ),
+    ("EKBO_CONNECT_CALLBACK_URL", "callback.connect", "http://localhost/1"),
+    ("EKBO_ESTABLISH_CALLBACK_URL", "callback.establish", "http://localhost/2"),
+    ("EKBO_CLOSE_CALLBACK_URL", "callback.close", "http://localhost/3"),
+    ("EKBO_RECEIVE_CALLBACK_URL", "callback.receive", "http://localhost/4"),
     ("EKBO_CALLBACK_TIMEOUT", "callback.timeout", "5s"),
     ("EKBO_SESSION_HEADER_NAME", "session_header", "X-Session"),
     ("EKBO_SELF_ENDPOINT_URL", "endpoint", "example.com:9180"),
-    (
-        "EKBO_STRICT_BROADCAST_MODE_SWITCH",
-        "strict_broadcast",
-        "true",
-    ),
-    (
-        "EKBO_PROXY_SET_HEADER",
-        "proxy_set_header",
-        r#"{"X-Foo": "Foo"}"#,
-    ),
+    ("EKBO_STRICT_BROADCAST_MODE_SWITCH", "strict_broadcast", "true"),
+    ("EKBO_PROXY_SET_HEADER", "proxy_set_header", r#"{"X-Foo": "Foo"}"#),
     ("EKBO_SEND_TIMEOUT", "send_timeout", "2s"),
     ("EKBO_SEND_QUEUE_SIZE", "send_queue_size", "3"),
     ("EKBO_ORIGIN_POLICY", "origin_policy", "same_origin"),
@@ -57,17 +33,11 @@ const ALIASES: [(&str, &str, &str); 21] = [
 fn the_names_of_the_image_work() {
     let plan = ALIASES
         .iter()
-        .fold(Ekbo::command_line([]), |plan, (name, _, value)| {
-            plan.environment(name, *value)
-        });
+        .fold(Ekbo::command_line([]), |plan, (name, _, value)| plan.environment(name, *value));
     let effective = plan.effective();
     for (name, key, value) in ALIASES {
         assert_eq!(effective.value(key), value, "{name}");
-        assert!(
-            effective.source(key).contains(name),
-            "{name}: {}",
-            effective.source(key)
-        );
+        assert!(effective.source(key).contains(name), "{name}: {}", effective.source(key));
     }
 }
 
@@ -85,10 +55,7 @@ fn a_server_runs_on_the_environment_alone() {
     let connect = backend.wait_for_first("/connect");
     assert_eq!(connect.header("X-Foo"), Some("Foo"));
     assert_eq!(connect.header("Cookie"), None);
-    assert_eq!(
-        connect.header("X-Kuiperbelt-Endpoint"),
-        Some("gateway.example:80")
-    );
+    assert_eq!(connect.header("X-Kuiperbelt-Endpoint"), Some("gateway.example:80"));
 }
 
 /// KB-CFG-9: the env-driven file of the image works unchanged, with its defaults.
@@ -118,38 +85,23 @@ origin_policy: {{ env "EKBO_ORIGIN_POLICY" "none" }}
     .environment("EKBO_PROXY_SET_HEADER", "{X-Foo: Foo}")
     .start();
     let _alice = Client::to(&ekbo).path("/socket").connect();
-    assert_eq!(
-        backend.wait_for_first("/connect").header("X-Foo"),
-        Some("Foo")
-    );
+    assert_eq!(backend.wait_for_first("/connect").header("X-Foo"), Some("Foo"));
 }
 
 /// KB-CFG-1: every key has a variable of its own name, too.
 #[test]
 fn every_key_is_a_variable() {
     let keys = [
-        (
-            "EKBO_CALLBACK_CONNECT",
-            "callback.connect",
-            "http://localhost/1",
-        ),
+        ("EKBO_CALLBACK_CONNECT", "callback.connect", "http://localhost/1"),
         ("EKBO_PATH_PING", "path.ping", "/alive"),
         ("EKBO_SESSION_HEADER", "session_header", "X-Session"),
         ("EKBO_ENDPOINT", "endpoint", "example.com"),
         ("EKBO_STRICT_BROADCAST", "strict_broadcast", "true"),
         ("EKBO_SOCK", "sock", "/run/ekbo.sock"),
         ("EKBO_API_LISTEN", "api_listen", "127.0.0.1:9181"),
-        (
-            "EKBO_FORWARD_SESSION_HEADER",
-            "forward_session_header",
-            "true",
-        ),
+        ("EKBO_FORWARD_SESSION_HEADER", "forward_session_header", "true"),
         ("EKBO_CLOSE_FRAME", "close_frame", "false"),
-        (
-            "EKBO_CLOSE_CALLBACK_ON_API_CLOSE",
-            "close_callback_on_api_close",
-            "true",
-        ),
+        ("EKBO_CLOSE_CALLBACK_ON_API_CLOSE", "close_callback_on_api_close", "true"),
         ("EKBO_DUPLICATE_SESSION", "duplicate_session", "replace"),
         ("EKBO_INVALID_TEXT", "invalid_text", "binary"),
         ("EKBO_WRITE_TIMEOUT", "write_timeout", "7s"),
@@ -160,9 +112,7 @@ fn every_key_is_a_variable() {
     ];
     let plan = keys
         .iter()
-        .fold(Ekbo::command_line([]), |plan, (name, _, value)| {
-            plan.environment(name, *value)
-        });
+        .fold(Ekbo::command_line([]), |plan, (name, _, value)| plan.environment(name, *value));
     let effective = plan.effective();
     for (name, key, value) in keys {
         assert_eq!(effective.value(key), value, "{name}");
@@ -172,39 +122,19 @@ fn every_key_is_a_variable() {
 /// KB-CFG-9: flag before environment before file before default.
 #[test]
 fn flag_before_environment_before_file_before_default() {
-    let all = Ekbo::configured("port: 2\n")
-        .environment("EKBO_PORT", "3")
-        .argument("-port=4");
+    let all = Ekbo::configured("port: 2\n").environment("EKBO_PORT", "3").argument("-port=4");
     let effective = all.effective();
     assert_eq!(effective.value("port"), "4");
-    assert!(
-        effective.source("port").contains("-port"),
-        "{}",
-        effective.source("port")
-    );
+    assert!(effective.source("port").contains("-port"), "{}", effective.source("port"));
 
-    let effective = Ekbo::configured("port: 2\n")
-        .environment("EKBO_PORT", "3")
-        .effective();
+    let effective = Ekbo::configured("port: 2\n").environment("EKBO_PORT", "3").effective();
     assert_eq!(effective.value("port"), "3");
-    assert!(
-        effective.source("port").contains("EKBO_PORT"),
-        "{}",
-        effective.source("port")
-    );
+    assert!(effective.source("port").contains("EKBO_PORT"), "{}", effective.source("port"));
 
     let effective = Ekbo::configured("port: 2\n").effective();
     assert_eq!(effective.value("port"), "2");
-    assert!(
-        effective.source("port").contains("config.yml"),
-        "{}",
-        effective.source("port")
-    );
-    assert!(
-        effective.source("endpoint").contains("default"),
-        "{}",
-        effective.source("endpoint")
-    );
+    assert!(effective.source("port").contains("config.yml"), "{}", effective.source("port"));
+    assert!(effective.source("endpoint").contains("default"), "{}", effective.source("endpoint"));
 }
 
 /// KB-CFG-9: two names of one key must not disagree; an empty variable is none.
@@ -214,10 +144,7 @@ fn two_names_of_one_key_must_agree() {
         .environment("EKBO_PATH_PING", "/one")
         .environment("EKBO_PING_PATH", "/two");
     let stderr = plan.fails_to_start(1);
-    assert!(
-        stderr.contains("EKBO_PATH_PING") && stderr.contains("EKBO_PING_PATH"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("EKBO_PATH_PING") && stderr.contains("EKBO_PING_PATH"), "{stderr}");
 
     for (one, other) in [("/same", "/same"), ("/same", ""), ("", "/same")] {
         let effective = Ekbo::command_line([])
@@ -240,13 +167,8 @@ fn a_wrong_value_is_told_with_its_variable() {
         ("EKBO_PROXY_SET_HEADER", "[a]"),
         ("EKBO_PORT", "echo"),
     ] {
-        let stderr = Ekbo::command_line([])
-            .environment(name, value)
-            .fails_to_start(1);
-        assert!(
-            stderr.contains("load config error") && stderr.contains(name),
-            "{name}: {stderr}"
-        );
+        let stderr = Ekbo::command_line([]).environment(name, value).fails_to_start(1);
+        assert!(stderr.contains("load config error") && stderr.contains(name), "{name}: {stderr}");
     }
 }
 
@@ -254,9 +176,7 @@ fn a_wrong_value_is_told_with_its_variable() {
 #[test]
 fn config_masks_secrets() {
     let plan = Ekbo::configured("api_token: open-sesame\n").command("config");
-    let finished = plan
-        .environment("EKBO_CLOSE_CALLBACK_URL", "http://user:hush@localhost/")
-        .run();
+    let finished = plan.environment("EKBO_CLOSE_CALLBACK_URL", "http://user:hush@localhost/").run();
     assert_eq!(finished.code, Some(0), "{finished:?}");
     let told = finished.stdout + &finished.stderr;
     assert!(told.contains("api_token"), "{told}");

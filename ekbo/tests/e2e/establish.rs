@@ -56,9 +56,7 @@ fn an_empty_body_is_no_message() {
 #[test]
 fn the_first_message_comes_before_a_concurrent_send() {
     let backend = Backend::plan()
-        .on_request("/connect", |request| {
-            Answer::admit(request.query().unwrap()).body("first")
-        })
+        .on_request("/connect", |request| Answer::admit(request.query().unwrap()).body("first"))
         .start();
     let ekbo = Ekbo::with(&backend).start();
     for number in 0..20 {
@@ -98,15 +96,9 @@ fn the_establish_callback_names_the_session() {
         .connect();
     alice.expect_text("hello");
     let establish = backend.wait_for_first("/establish");
-    assert_eq!(
-        (&*establish.method, &*establish.target),
-        ("POST", "/establish?token=1&x")
-    );
+    assert_eq!((&*establish.method, &*establish.target), ("POST", "/establish?token=1&x"));
     assert_eq!(establish.session(), Some("alice"));
-    assert_eq!(
-        establish.header("X-Kuiperbelt-Endpoint"),
-        Some("gateway.example")
-    );
+    assert_eq!(establish.header("X-Kuiperbelt-Endpoint"), Some("gateway.example"));
     assert_eq!(establish.header("Content-Length"), Some("0"));
     assert_eq!(establish.header("X-Foo"), Some("Foo"));
     assert!(!establish.has_header("Cookie") && !establish.has_header("X-Custom"));
@@ -161,11 +153,7 @@ fn a_session_is_routable_before_establish_is_answered() {
         let mut alice = Client::connect(&ekbo);
         gate.wait_until_reached_by(1);
         for number in 0..10 {
-            assert_eq!(
-                ekbo.send(["alice"], number.to_string()).text(),
-                OK,
-                "{size:?}"
-            );
+            assert_eq!(ekbo.send(["alice"], number.to_string()).text(), OK, "{size:?}");
         }
         gate.open();
         alice.expect_text("hello");
@@ -184,15 +172,8 @@ fn the_backend_can_send_from_within_its_handler() {
         .on("/connect", Answer::admit("alice").body("hello"))
         .on_request("/establish", move |request| {
             let send = to_ekbo.get().unwrap().request("POST", "/send");
-            let answer = send
-                .session(request.session().unwrap())
-                .body("from within")
-                .send();
-            if answer.text() == OK {
-                Answer::ok()
-            } else {
-                Answer::status(500)
-            }
+            let answer = send.session(request.session().unwrap()).body("from within").send();
+            if answer.text() == OK { Answer::ok() } else { Answer::status(500) }
         })
         .start();
     let ekbo = Ekbo::with(&backend).start();
@@ -207,9 +188,7 @@ fn the_backend_can_send_from_within_its_handler() {
 #[test]
 fn the_queue_before_establish_is_bounded_in_bytes() {
     let gate = Gate::new();
-    let backend = Backend::admitting("alice")
-        .on("/establish", Answer::ok().held_by(&gate))
-        .start();
+    let backend = Backend::admitting("alice").on("/establish", Answer::ok().held_by(&gate)).start();
     let ekbo = Ekbo::with(&backend)
         .set("outbox.bytes", "1000")
         .set("send_timeout", "300ms")
@@ -252,17 +231,10 @@ fn a_refused_establish_ends_the_session() {
         let close = backend.wait_for_first("/close");
         assert_eq!(close.session(), Some("alice"));
         assert_eq!(close.header("X-Kuiperbelt-Close-Code"), Some("1011"));
-        assert_eq!(
-            close.header("X-Kuiperbelt-Close-Reason"),
-            Some("establish%20failed")
-        );
-        ekbo.send(["alice"], "")
-            .assert_failed_for([(NOT_FOUND, "alice")]);
+        assert_eq!(close.header("X-Kuiperbelt-Close-Reason"), Some("establish%20failed"));
+        ekbo.send(["alice"], "").assert_failed_for([(NOT_FOUND, "alice")]);
         assert_eq!(ekbo.stats().connect_errors, 1);
-        assert_eq!(
-            ekbo.wait_for_log("establish error after upgrade").level,
-            "error"
-        );
+        assert_eq!(ekbo.wait_for_log("establish error after upgrade").level, "error");
         expect_closes_at_stop(ekbo, &backend, 1);
     }
 }
@@ -272,17 +244,10 @@ fn a_refused_establish_ends_the_session() {
 fn an_unanswered_establish_has_failed() {
     let never = Gate::new();
     let backend = asking(Answer::ok().held_by(&never)).start();
-    let ekbo = Ekbo::with(&backend)
-        .set("callback.timeout", "300ms")
-        .start();
+    let ekbo = Ekbo::with(&backend).set("callback.timeout", "300ms").start();
     let mut alice = Client::connect(&ekbo);
     alice.expect_close(1011, "establish failed");
-    assert_eq!(
-        backend
-            .wait_for_first("/close")
-            .header("X-Kuiperbelt-Close-Code"),
-        Some("1011")
-    );
+    assert_eq!(backend.wait_for_first("/close").header("X-Kuiperbelt-Close-Code"), Some("1011"));
     assert_eq!(ekbo.stats().connect_errors, 1);
 }
 
@@ -385,10 +350,7 @@ fn messages_during_establish_come_after_it() {
     gate.open();
     let received = backend.wait_for("/receive", 2);
     assert_eq!([received[0].text(), received[1].text()], ["one", "two"]);
-    assert!(
-        !early.load(Ordering::Relaxed),
-        "a receive callback overtook establish"
-    );
+    assert!(!early.load(Ordering::Relaxed), "a receive callback overtook establish");
 }
 
 /// A backend that admits with a first message and answers the establish callback so.

@@ -14,11 +14,7 @@ const JSON: &str = "application/json; charset=utf-8";
 #[test]
 fn a_slow_head_is_ended() {
     let ekbo = Ekbo::alone().set("handshake_timeout", "300ms").start();
-    for start in [
-        "G",
-        "GET /ping HTTP/1.1\r\n",
-        "GET /connect HTTP/1.1\r\nHost: x\r\nUpgrade:",
-    ] {
+    for start in ["G", "GET /ping HTTP/1.1\r\n", "GET /connect HTTP/1.1\r\nHost: x\r\nUpgrade:"] {
         let started = Stopwatch::start();
         let mut http = ekbo.http();
         http.write(start);
@@ -37,10 +33,7 @@ fn a_trickling_head_is_ended() {
     let started = Stopwatch::start();
     while http.try_write("X-Slow: x\r\n").is_ok() {
         let_pass(Duration::from_millis(20));
-        assert!(
-            started.elapsed() < Duration::from_secs(5),
-            "still being read from"
-        );
+        assert!(started.elapsed() < Duration::from_secs(5), "still being read from");
     }
     assert_eq!(ekbo.get("/ping").status, 200);
 }
@@ -71,9 +64,7 @@ fn a_connection_may_rest() {
 #[test]
 fn a_websocket_is_not_hurried() {
     let backend = Backend::admitting("alice").start();
-    let ekbo = Ekbo::with(&backend)
-        .set("handshake_timeout", "200ms")
-        .start();
+    let ekbo = Ekbo::with(&backend).set("handshake_timeout", "200ms").start();
     let mut alice = Client::connect(&ekbo);
     let_pass(Duration::from_millis(500));
     ekbo.send(["alice"], "hello");
@@ -120,10 +111,7 @@ fn a_longer_head_is_refused() {
     let ekbo = Ekbo::alone().start();
     let mut http = ekbo.http();
     // The server may hang up before all of it is written.
-    let _ = http.try_write(format!(
-        "{SEND}X-Long: {}\r\n\r\n",
-        "x".repeat(4 * 1024 * 1024)
-    ));
+    let _ = http.try_write(format!("{SEND}X-Long: {}\r\n\r\n", "x".repeat(4 * 1024 * 1024)));
     assert_eq!(http.read().status, 431);
     http.read_end();
     assert_eq!(ekbo.get("/ping").status, 200);
@@ -142,11 +130,7 @@ fn a_client_is_told_to_continue() {
         let response = http.exchange("hello");
         assert_eq!(response.status, 200, "{path}: {response:?}");
         // And the connection can be used on.
-        assert_eq!(
-            http.exchange("GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
-                .status,
-            200
-        );
+        assert_eq!(http.exchange("GET /ping HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
     }
 }
 
@@ -154,28 +138,13 @@ fn a_client_is_told_to_continue() {
 /// still waits with its body.
 #[test]
 fn a_refusal_does_not_wait_for_the_body() {
-    let ekbo = Ekbo::alone()
-        .set("strict_broadcast", "true")
-        .set("max_body_size", "1000")
-        .start();
+    let ekbo = Ekbo::alone().set("strict_broadcast", "true").set("max_body_size", "1000").start();
     for (request, status, body) in [
         ("POST /send HTTP/1.1\r\n", 400, Some(MISSING)),
         ("POST /close HTTP/1.1\r\n", 400, Some(MISSING)),
-        (
-            "POST /send HTTP/1.1\r\nX-Kuiperbelt-Session: nobody\r\n",
-            400,
-            None,
-        ),
-        (
-            "PUT /send HTTP/1.1\r\nX-Kuiperbelt-Session: nobody\r\n",
-            405,
-            None,
-        ),
-        (
-            "POST /unknown HTTP/1.1\r\n",
-            404,
-            Some("404 page not found\n"),
-        ),
+        ("POST /send HTTP/1.1\r\nX-Kuiperbelt-Session: nobody\r\n", 400, None),
+        ("PUT /send HTTP/1.1\r\nX-Kuiperbelt-Session: nobody\r\n", 405, None),
+        ("POST /unknown HTTP/1.1\r\n", 404, Some("404 page not found\n")),
         ("POST /ping HTTP/1.1\r\n", 200, Some(r#"{"result":"OK"}"#)),
     ] {
         let mut http = ekbo.http();
@@ -196,8 +165,7 @@ fn a_body_announced_as_too_long_is_refused_at_once() {
     for expect in ["Expect: 100-continue\r\n", ""] {
         let mut http = ekbo.http();
         let head = format!("{SEND}{expect}Content-Length: 1001\r\n\r\n");
-        http.exchange(head)
-            .assert_is(413, JSON, r#"{"result":"NG"}"#);
+        http.exchange(head).assert_is(413, JSON, r#"{"result":"NG"}"#);
     }
     assert_eq!(ekbo.send(["nobody"], "x".repeat(1000)).status, 200);
 }
@@ -208,17 +176,11 @@ fn a_body_that_becomes_too_long_is_refused() {
     let ekbo = Ekbo::alone().set("max_body_size", "1000").start();
     let mut http = ekbo.http();
     let chunk = format!("1f4\r\n{}\r\n", "x".repeat(500));
-    http.write(format!(
-        "{SEND}Transfer-Encoding: chunked\r\n\r\n{}",
-        chunk.repeat(3)
-    ));
+    http.write(format!("{SEND}Transfer-Encoding: chunked\r\n\r\n{}", chunk.repeat(3)));
     http.read().assert_is(413, JSON, r#"{"result":"NG"}"#);
 
     let mut http = ekbo.http();
-    http.write(format!(
-        "{SEND}Transfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n",
-        chunk.repeat(2)
-    ));
+    http.write(format!("{SEND}Transfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n", chunk.repeat(2)));
     assert_eq!(http.read().status, 200);
 }
 
@@ -282,9 +244,7 @@ fn a_body_may_come_in_chunks() {
 fn a_broken_body_is_answered() {
     let ekbo = Ekbo::alone().start();
     let mut http = ekbo.http();
-    http.write(format!(
-        "{SEND}Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\nnonsense\r\n"
-    ));
+    http.write(format!("{SEND}Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\nnonsense\r\n"));
     http.read().assert_is(500, JSON, r#"{"result":"NG"}"#);
 
     let mut http = ekbo.http();
@@ -345,12 +305,7 @@ fn what_is_no_request_is_refused() {
     }
     assert_eq!(ekbo.get("/ping?marker").status, 200);
     assert_eq!(ekbo.wait_for_log("access").fields["url"], "/ping?marker");
-    assert_eq!(
-        ekbo.log().iter().filter(is_access).count(),
-        1,
-        "{:?}",
-        ekbo.log()
-    );
+    assert_eq!(ekbo.log().iter().filter(is_access).count(), 1, "{:?}", ekbo.log());
 }
 
 /// KB-NET-6: an absolute request target is fine, and so is every legal Host.
@@ -384,10 +339,7 @@ fn two_framings_do_not_smuggle() {
     ] {
         let mut http = ekbo.http();
         let response = http.exchange(request);
-        assert!(
-            matches!(response.status, 200 | 400 | 501),
-            "{request:?}: {response:?}"
-        );
+        assert!(matches!(response.status, 200 | 400 | 501), "{request:?}: {response:?}");
         http.read_end();
     }
 }

@@ -57,13 +57,7 @@ fn check(directory: &str, layers: &[&[&str]]) {
     let mut seen = BTreeSet::new();
     for file in sources(&root) {
         let path = file.strip_prefix(&root).unwrap();
-        let module = path
-            .components()
-            .next()
-            .unwrap()
-            .as_os_str()
-            .to_str()
-            .unwrap();
+        let module = path.components().next().unwrap().as_os_str().to_str().unwrap();
         let module = module.trim_end_matches(".rs").to_owned();
         if module == "lib" {
             continue;
@@ -79,11 +73,8 @@ fn check(directory: &str, layers: &[&[&str]]) {
         }
     }
     assert!(upward.is_empty(), "{upward:?}");
-    let listed: BTreeSet<String> = layers
-        .iter()
-        .flat_map(|l| l.iter())
-        .map(|m| (*m).into())
-        .collect();
+    let listed: BTreeSet<String> =
+        layers.iter().flat_map(|l| l.iter()).map(|m| (*m).into()).collect();
     assert_eq!(seen, listed);
 }
 
@@ -91,11 +82,7 @@ fn check(directory: &str, layers: &[&[&str]]) {
 fn imports(source: &str) -> Vec<String> {
     let is_code = |line: &&str| !line.trim_start().starts_with("//");
     let source: String = source.lines().filter(is_code).collect();
-    let name = |text: &str| {
-        text.chars()
-            .take_while(|c| c.is_alphanumeric() || *c == '_')
-            .collect()
-    };
+    let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
     source.split("crate::").skip(1).map(name).collect()
 }
 

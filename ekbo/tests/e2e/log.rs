@@ -14,8 +14,7 @@ fn the_access_log() {
     ekbo.get("/stats?format=tsv");
     ekbo.send(["alice"], "hello").assert_accepted();
     ekbo.request("PUT", "/send?query=1").send();
-    ekbo.close(["nobody"], "bye")
-        .assert_failed_for([(NOT_FOUND, "nobody")]);
+    ekbo.close(["nobody"], "bye").assert_failed_for([(NOT_FOUND, "nobody")]);
     ekbo.get("/nowhere?a=b&c");
     drop(alice);
     backend.wait_for_first("/close");
@@ -55,9 +54,7 @@ fn no_access_log() {
         Ekbo::with(&backend).argument("-log-level=error"),
     ];
     for plan in plans {
-        let ekbo = plan
-            .set("callback.connect", "http://127.0.0.1:1/connect")
-            .start_unheard();
+        let ekbo = plan.set("callback.connect", "http://127.0.0.1:1/connect").start_unheard();
         assert_eq!(ekbo.get("/ping").status, 200);
         assert_eq!(ekbo.get("/nowhere").status, 404);
         // This one is an error, and in the log at every level.
@@ -85,9 +82,7 @@ fn no_access_line_for_garbage() {
 /// D18: each line has its level as one of four words.
 #[test]
 fn the_words_for_levels() {
-    let backend = Backend::admitting("alice")
-        .on("/receive", Answer::status(500))
-        .start();
+    let backend = Backend::admitting("alice").on("/receive", Answer::status(500)).start();
     let ekbo = Ekbo::with(&backend).argument("-log-level=debug").start();
     let mut alice = Client::connect(&ekbo);
     alice.send(&Frame::text("hello"));
@@ -108,15 +103,10 @@ fn the_words_for_levels() {
 /// neither cookies nor credentials.
 #[test]
 fn secrets_are_not_logged() {
-    let backend = Backend::admitting("alice")
-        .on("/receive", Answer::ok())
-        .start();
+    let backend = Backend::admitting("alice").on("/receive", Answer::ok()).start();
     let ekbo = Ekbo::with(&backend)
         .set("api_token", "open-sesame")
-        .set(
-            "proxy_set_header",
-            "{Authorization: Basic c2VjcmV0LXByb3h5}",
-        )
+        .set("proxy_set_header", "{Authorization: Basic c2VjcmV0LXByb3h5}")
         .argument("-log-level=debug")
         .start();
     let mut alice = Client::to(&ekbo)
@@ -147,19 +137,10 @@ fn secrets_are_not_logged() {
     alice.expect_farewell(1000, "");
     ekbo.request("GET", "/ping?last").send();
     access_lines(&ekbo, "/ping?last");
-    let log: String = ekbo
-        .log()
-        .iter()
-        .map(|line| format!("{line:?}\n"))
-        .collect();
-    for plain in [
-        "plain-header",
-        "plain-message",
-        "deadbeef",
-        "plain-send",
-        "cafef00d",
-        "plain-word",
-    ] {
+    let log: String = ekbo.log().iter().map(|line| format!("{line:?}\n")).collect();
+    for plain in
+        ["plain-header", "plain-message", "deadbeef", "plain-send", "cafef00d", "plain-word"]
+    {
         assert!(log.contains(plain), "{plain} is not in the log");
     }
     for secret in [
@@ -177,13 +158,9 @@ fn secrets_are_not_logged() {
 /// Section 10: at level info neither headers nor bodies are told.
 #[test]
 fn bodies_are_for_level_debug() {
-    let backend = Backend::admitting("alice")
-        .on("/receive", Answer::ok())
-        .start();
+    let backend = Backend::admitting("alice").on("/receive", Answer::ok()).start();
     let ekbo = Ekbo::with(&backend).start();
-    let mut alice = Client::to(&ekbo)
-        .header("X-Custom", "plain-header")
-        .connect();
+    let mut alice = Client::to(&ekbo).header("X-Custom", "plain-header").connect();
     alice.send(&Frame::text("plain-message"));
     backend.wait_for("/receive", 1);
     ekbo.send(["alice"], "plain-send").assert_accepted();
@@ -221,9 +198,7 @@ fn refused_clients() {
 /// 5.6: a refused establish callback is told.
 #[test]
 fn a_session_that_is_not_established() {
-    let backend = Backend::admitting("alice")
-        .on("/establish", Answer::status(500))
-        .start();
+    let backend = Backend::admitting("alice").on("/establish", Answer::status(500)).start();
     let ekbo = Ekbo::with(&backend).start();
     Client::connect(&ekbo).expect_farewell(1011, "establish failed");
     ekbo.wait_for_log("establish error after upgrade");
@@ -232,12 +207,8 @@ fn a_session_that_is_not_established() {
 /// 8.1, D17: close callbacks are told when they succeed and when they fail.
 #[test]
 fn close_callbacks() {
-    let backend = Backend::admitting("alice")
-        .on("/close", Answer::status(500))
-        .start();
-    let ekbo = Ekbo::with(&backend)
-        .set("callback.retry.base", "100ms")
-        .start();
+    let backend = Backend::admitting("alice").on("/close", Answer::status(500)).start();
+    let ekbo = Ekbo::with(&backend).set("callback.retry.base", "100ms").start();
     Client::connect(&ekbo).leave(1000);
     let line = ekbo.wait_for_log("invalid close callback status.");
     assert_eq!(line.fields["session"], "alice");
@@ -272,9 +243,6 @@ fn access_lines(ekbo: &Ekbo, url: &str) -> Vec<LogLine> {
     eventually_some(&format!("an access line for {url}"), || {
         let log = ekbo.log().into_iter();
         let lines: Vec<LogLine> = log.filter(|line| line.message == "access").collect();
-        lines
-            .iter()
-            .any(|line| line.fields["url"] == url)
-            .then_some(lines)
+        lines.iter().any(|line| line.fields["url"] == url).then_some(lines)
     })
 }

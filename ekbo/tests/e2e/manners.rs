@@ -12,8 +12,7 @@ impl Client {
     /// is being written. Until [`Client::resume`] the session's writer is busy.
     #[track_caller]
     pub(crate) fn stall(&mut self, ekbo: &Ekbo, key: &str) {
-        ekbo.send([key], "#".repeat(MORE_THAN_SOCKETS_HOLD))
-            .assert_accepted();
+        ekbo.send([key], "#".repeat(MORE_THAN_SOCKETS_HOLD)).assert_accepted();
         self.wait_for_bytes();
     }
 
@@ -23,10 +22,7 @@ impl Client {
         match self.receive() {
             Received::Text(text)
                 if text.len() == MORE_THAN_SOCKETS_HOLD && text.bytes().all(|b| b == b'#') => {}
-            other => panic!(
-                "expected the large message, got {:.100}",
-                format!("{other:?}")
-            ),
+            other => panic!("expected the large message, got {:.100}", format!("{other:?}")),
         }
     }
 

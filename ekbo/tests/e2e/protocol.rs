@@ -110,46 +110,24 @@ fn broken_rules() {
     let mut cases: Vec<(String, Vec<Frame>)> = vec![
         ("unmasked".into(), vec![Frame::text("x").unmasked()]),
         ("unmasked ping".into(), vec![Frame::ping("x").unmasked()]),
-        (
-            "unmasked close".into(),
-            vec![Frame::close(1000, "").unmasked()],
-        ),
+        ("unmasked close".into(), vec![Frame::close(1000, "").unmasked()]),
         ("control frame of 126 bytes".into(), vec![long_ping]),
         ("fragmented ping".into(), vec![unfinished(Frame::ping("x"))]),
         ("fragmented pong".into(), vec![unfinished(Frame::pong("x"))]),
-        (
-            "fragmented close".into(),
-            vec![unfinished(Frame::close(1000, ""))],
-        ),
-        (
-            "continuation of nothing".into(),
-            vec![Frame::continuation("x")],
-        ),
-        (
-            "unfinished continuation of nothing".into(),
-            vec![unfinished(Frame::continuation("x"))],
-        ),
+        ("fragmented close".into(), vec![unfinished(Frame::close(1000, ""))]),
+        ("continuation of nothing".into(), vec![Frame::continuation("x")]),
+        ("unfinished continuation of nothing".into(), vec![unfinished(Frame::continuation("x"))]),
         (
             "continuation of a finished message".into(),
-            vec![
-                unfinished(Frame::text("a")),
-                Frame::continuation("b"),
-                Frame::continuation("c"),
-            ],
+            vec![unfinished(Frame::text("a")), Frame::continuation("b"), Frame::continuation("c")],
         ),
-        (
-            "text within a message".into(),
-            vec![unfinished(Frame::text("a")), Frame::text("b")],
-        ),
+        ("text within a message".into(), vec![unfinished(Frame::text("a")), Frame::text("b")]),
         (
             "binary within a message".into(),
             vec![unfinished(Frame::text("a")), unfinished(Frame::binary("b"))],
         ),
         ("close of one byte".into(), vec![Frame::close_payload([3])]),
-        (
-            "close reason that is not UTF-8".into(),
-            vec![Frame::close(1000, b"caf\xe9")],
-        ),
+        ("close reason that is not UTF-8".into(), vec![Frame::close(1000, b"caf\xe9")]),
     ];
     for opcode in [3, 4, 5, 6, 7, 11, 12, 13, 14, 15] {
         cases.push((format!("opcode {opcode}"), vec![Frame::new(opcode, "")]));
@@ -159,15 +137,10 @@ fn broken_rules() {
         cases.push((format!("text with reserved bits {bits}"), vec![text]));
         let ping = Frame::ping("").reserved(bits);
         cases.push((format!("ping with reserved bits {bits}"), vec![ping]));
-        let fragments = vec![
-            unfinished(Frame::text("a")),
-            Frame::continuation("b").reserved(bits),
-        ];
+        let fragments = vec![unfinished(Frame::text("a")), Frame::continuation("b").reserved(bits)];
         cases.push((format!("fragment with reserved bits {bits}"), fragments));
     }
-    for code in [
-        0, 1, 999, 1004, 1005, 1006, 1014, 1015, 1016, 1100, 2000, 2999, 5000, 65_535,
-    ] {
+    for code in [0, 1, 999, 1004, 1005, 1006, 1014, 1015, 1016, 1100, 2000, 2999, 5000, 65_535] {
         cases.push((format!("close {code}"), vec![Frame::close(code, "")]));
     }
 
@@ -177,11 +150,7 @@ fn broken_rules() {
         let bytes: Vec<u8> = frames.iter().flat_map(Frame::to_bytes).collect();
         ends_with(&ekbo, &backend, what, &bytes, 1002, number + 1);
     }
-    assert_eq!(
-        backend.requests("/receive").len(),
-        1,
-        "a message of one case"
-    );
+    assert_eq!(backend.requests("/receive").len(), 1, "a message of one case");
     goes_on(&ekbo, &backend, cases.len());
 }
 
@@ -190,9 +159,8 @@ fn broken_rules() {
 fn valid_close_codes() {
     let backend = receiving().start();
     let ekbo = Ekbo::with(&backend).start();
-    let codes = [
-        1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 3000, 3999, 4000, 4999,
-    ];
+    let codes =
+        [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 3000, 3999, 4000, 4999];
     for code in codes {
         Client::connect(&ekbo).leave(code);
     }
@@ -364,10 +332,7 @@ fn the_default_limit_and_none() {
         alice.expect_to_be_read();
     }
     let received = backend.wait_for("/receive", 2);
-    let received: Vec<u64> = received
-        .iter()
-        .map(|request| request.body.len() as u64)
-        .collect();
+    let received: Vec<u64> = received.iter().map(|request| request.body.len() as u64).collect();
     assert_eq!(received, [LIMIT, LIMIT + 1]);
 }
 
@@ -380,10 +345,7 @@ fn a_slow_handshake() {
     let openings = [
         String::new(),
         "GET /conn".to_owned(),
-        format!(
-            "GET /connect HTTP/1.1\r\nHost: {}\r\nUpgrade: webs",
-            ekbo.host()
-        ),
+        format!("GET /connect HTTP/1.1\r\nHost: {}\r\nUpgrade: webs", ekbo.host()),
     ];
     for opening in openings {
         let since_start = Stopwatch::start();
@@ -397,10 +359,7 @@ fn a_slow_handshake() {
         );
         assert_eq!(end, End::Eof, "{opening:?}");
         let waited = since_start.elapsed();
-        assert!(
-            waited >= Duration::from_millis(900),
-            "{opening:?}: {waited:?}"
-        );
+        assert!(waited >= Duration::from_millis(900), "{opening:?}: {waited:?}");
         assert!(waited < PATIENCE / 2, "{opening:?}: {waited:?}");
     }
     goes_on(&ekbo, &backend, 0);
@@ -413,9 +372,7 @@ fn a_slow_handshake() {
 #[test]
 fn the_handshake_time_out_is_for_the_head_only() {
     let gate = Gate::new();
-    let backend = receiving()
-        .on("/connect", Answer::admit("alice").held_by(&gate))
-        .start();
+    let backend = receiving().on("/connect", Answer::admit("alice").held_by(&gate)).start();
     let ekbo = Ekbo::with(&backend).set("handshake_timeout", "1s").start();
     let pending = Client::to(&ekbo).start();
     gate.wait_until_reached_by(1);
@@ -429,9 +386,7 @@ fn the_handshake_time_out_is_for_the_head_only() {
 /// Section 7: a client library that others wrote talks, is talked to, and closes.
 #[test]
 fn a_conforming_client() {
-    let backend = receiving()
-        .on("/connect", Answer::admit("alice").body("hello"))
-        .start();
+    let backend = receiving().on("/connect", Answer::admit("alice").body("hello")).start();
     let ekbo = Ekbo::with(&backend).start();
     let mut alice = Client::conforming(&ekbo);
     assert_eq!(alice.read().unwrap(), Message::text("hello"));
@@ -446,10 +401,7 @@ fn a_conforming_client() {
     assert_eq!(alice.read().unwrap(), Message::text("to the client"));
     ekbo.close(["alice"], "bye").assert_accepted();
     assert_eq!(alice.read().unwrap(), Message::text("bye"));
-    let close = CloseFrame {
-        code: CloseCode::Normal,
-        reason: "".into(),
-    };
+    let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
     assert_eq!(alice.read().unwrap(), Message::Close(Some(close)));
     assert!(matches!(alice.read(), Err(Error::ConnectionClosed)));
 }

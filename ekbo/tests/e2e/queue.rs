@@ -17,15 +17,11 @@ use super::manners::MORE_THAN_SOCKETS_HOLD;
 #[test]
 fn an_unbuffered_send_times_out() {
     let backend = Backend::admitting("alice").start();
-    let ekbo = Ekbo::with(&backend)
-        .set("send_queue_size", "0")
-        .set("send_timeout", "1s")
-        .start();
+    let ekbo = Ekbo::with(&backend).set("send_queue_size", "0").set("send_timeout", "1s").start();
     let mut alice = Client::connect(&ekbo);
     alice.stall(&ekbo, "alice");
     let since_call = Stopwatch::start();
-    ekbo.send(["alice"], "no room")
-        .assert_failed_for([(TIMED_OUT, "alice")]);
+    ekbo.send(["alice"], "no room").assert_failed_for([(TIMED_OUT, "alice")]);
     let waited = since_call.elapsed();
     assert!(waited >= Duration::from_secs(1), "{waited:?}");
     assert!(waited < PATIENCE / 2, "{waited:?}");
@@ -47,8 +43,7 @@ fn a_strict_send_times_out() {
     let mut alice = Client::connect_as(&ekbo, "alice");
     let mut bob = Client::connect_as(&ekbo, "bob");
     alice.stall(&ekbo, "alice");
-    ekbo.send(["alice", "bob"], "hello")
-        .assert_strictly_failed_for([(TIMED_OUT, "alice")]);
+    ekbo.send(["alice", "bob"], "hello").assert_strictly_failed_for([(TIMED_OUT, "alice")]);
     bob.expect_text("hello");
 }
 
@@ -57,19 +52,16 @@ fn a_strict_send_times_out() {
 #[test]
 fn unknown_keys_are_listed_before_failed_ones() {
     let backend = Backend::admitting_by_query().start();
-    let ekbo = Ekbo::with(&backend)
-        .set("send_queue_size", "0")
-        .set("send_timeout", "300ms")
-        .start();
+    let ekbo =
+        Ekbo::with(&backend).set("send_queue_size", "0").set("send_timeout", "300ms").start();
     let mut alice = Client::connect_as(&ekbo, "alice");
     let mut bob = Client::connect_as(&ekbo, "bob");
     alice.stall(&ekbo, "alice");
-    ekbo.send(["alice", "zoe", "bob", "carol"], "hello")
-        .assert_failed_for([
-            (NOT_FOUND, "zoe"),
-            (NOT_FOUND, "carol"),
-            (TIMED_OUT, "alice"),
-        ]);
+    ekbo.send(["alice", "zoe", "bob", "carol"], "hello").assert_failed_for([
+        (NOT_FOUND, "zoe"),
+        (NOT_FOUND, "carol"),
+        (TIMED_OUT, "alice"),
+    ]);
     bob.expect_text("hello");
 }
 
@@ -77,10 +69,7 @@ fn unknown_keys_are_listed_before_failed_ones() {
 #[test]
 fn the_time_out_is_for_all_targets_together() {
     let backend = Backend::admitting_by_query().start();
-    let ekbo = Ekbo::with(&backend)
-        .set("send_queue_size", "0")
-        .set("send_timeout", "1s")
-        .start();
+    let ekbo = Ekbo::with(&backend).set("send_queue_size", "0").set("send_timeout", "1s").start();
     let keys = ["a", "b", "c", "d", "e"];
     let mut clients = keys.map(|key| Client::connect_as(&ekbo, key));
     for (client, key) in clients.iter_mut().zip(keys) {
@@ -125,11 +114,9 @@ fn takes_behind_the_one_being_written(size: usize) {
     let mut alice = Client::connect(&ekbo);
     alice.stall(&ekbo, "alice");
     for number in 0..size {
-        ekbo.send(["alice"], format!("message {number}"))
-            .assert_accepted();
+        ekbo.send(["alice"], format!("message {number}")).assert_accepted();
     }
-    ekbo.send(["alice"], "one too many")
-        .assert_failed_for([(TIMED_OUT, "alice")]);
+    ekbo.send(["alice"], "one too many").assert_failed_for([(TIMED_OUT, "alice")]);
     alice.resume();
     for number in 0..size {
         alice.expect_text(&format!("message {number}"));
@@ -154,8 +141,7 @@ fn a_given_queue_size_counts_no_bytes() {
     for _ in 0..5 {
         ekbo.send(["alice"], &large).assert_accepted();
     }
-    ekbo.send(["alice"], "one too many")
-        .assert_failed_for([(TIMED_OUT, "alice")]);
+    ekbo.send(["alice"], "one too many").assert_failed_for([(TIMED_OUT, "alice")]);
     alice.resume();
     for _ in 0..5 {
         alice.expect_text(&large);
@@ -177,8 +163,7 @@ fn the_default_queue() {
         send_over(&mut http, &["alice", "bob"], &body).assert_accepted();
         bob.expect_text(&body);
     }
-    ekbo.send(["alice", "bob"], "one too many")
-        .assert_failed_for([(TIMED_OUT, "alice")]);
+    ekbo.send(["alice", "bob"], "one too many").assert_failed_for([(TIMED_OUT, "alice")]);
     bob.expect_text("one too many");
     alice.resume();
     for number in 0..1024 {
@@ -192,17 +177,14 @@ fn the_default_queue() {
 #[test]
 fn a_default_queue_of_three_messages() {
     let backend = Backend::admitting("alice").start();
-    let ekbo = Ekbo::with(&backend)
-        .set("outbox.messages", "3")
-        .set("send_timeout", "500ms")
-        .start();
+    let ekbo =
+        Ekbo::with(&backend).set("outbox.messages", "3").set("send_timeout", "500ms").start();
     let mut alice = Client::connect(&ekbo);
     alice.stall(&ekbo, "alice");
     for message in ["one", "two", "three"] {
         ekbo.send(["alice"], message).assert_accepted();
     }
-    ekbo.send(["alice"], "four")
-        .assert_failed_for([(TIMED_OUT, "alice")]);
+    ekbo.send(["alice"], "four").assert_failed_for([(TIMED_OUT, "alice")]);
     alice.resume();
     for message in ["one", "two", "three"] {
         alice.expect_text(message);
@@ -213,25 +195,21 @@ fn a_default_queue_of_three_messages() {
 #[test]
 fn a_default_queue_of_a_thousand_bytes() {
     let backend = Backend::admitting("alice").start();
-    let ekbo = Ekbo::with(&backend)
-        .set("outbox.bytes", "1000")
-        .set("send_timeout", "500ms")
-        .start();
+    let ekbo =
+        Ekbo::with(&backend).set("outbox.bytes", "1000").set("send_timeout", "500ms").start();
     let mut alice = Client::connect(&ekbo);
     alice.stall(&ekbo, "alice");
     let [small, large] = [400, 3000].map(|length| "x".repeat(length));
     ekbo.send(["alice"], &small).assert_accepted();
     ekbo.send(["alice"], &small).assert_accepted();
-    ekbo.send(["alice"], &small)
-        .assert_failed_for([(TIMED_OUT, "alice")]);
+    ekbo.send(["alice"], &small).assert_failed_for([(TIMED_OUT, "alice")]);
     alice.resume();
     alice.expect_text(&small);
     alice.expect_text(&small);
 
     alice.stall(&ekbo, "alice");
     ekbo.send(["alice"], &large).assert_accepted();
-    ekbo.send(["alice"], "x")
-        .assert_failed_for([(TIMED_OUT, "alice")]);
+    ekbo.send(["alice"], "x").assert_failed_for([(TIMED_OUT, "alice")]);
     alice.resume();
     alice.expect_text(&large);
     ekbo.send(["alice"], "after it").assert_accepted();
@@ -248,9 +226,7 @@ fn the_queue_of_a_session_that_is_being_established() {
             .on("/connect", Answer::admit("alice").body("welcome"))
             .on("/establish", Answer::ok().held_by(&gate))
             .start();
-        let plan = Ekbo::with(&backend)
-            .set("outbox.bytes", "1000")
-            .set("send_timeout", "500ms");
+        let plan = Ekbo::with(&backend).set("outbox.bytes", "1000").set("send_timeout", "500ms");
         let ekbo = match size {
             Some(size) => plan.set("send_queue_size", size).start(),
             None => plan.start(),
@@ -261,8 +237,7 @@ fn the_queue_of_a_session_that_is_being_established() {
         for _ in 0..3 {
             ekbo.send(["alice"], &message).assert_accepted();
         }
-        ekbo.send(["alice"], &message)
-            .assert_failed_for([(TIMED_OUT, "alice")]);
+        ekbo.send(["alice"], &message).assert_failed_for([(TIMED_OUT, "alice")]);
         gate.open();
         alice.expect_text("welcome");
         for _ in 0..3 {
@@ -318,9 +293,7 @@ fn a_caller_hangs_up_while_it_waits_for_room() {
     let caller = waiting.port();
     assert!(is_open_at(ekbo.port(), caller));
     drop(waiting);
-    eventually("the end of the caller's connection", || {
-        !is_open_at(ekbo.port(), caller)
-    });
+    eventually("the end of the caller's connection", || !is_open_at(ekbo.port(), caller));
     alice.resume();
     ekbo.send(["alice"], "after it").assert_accepted();
     alice.expect_text("after it");
@@ -353,10 +326,7 @@ fn a_thousand_messages_keep_their_order() {
 #[test]
 fn a_client_that_does_not_read_is_ended() {
     let backend = Backend::admitting("alice").start();
-    let ekbo = Ekbo::with(&backend)
-        .set("write_timeout", "1s")
-        .set("send_queue_size", "1")
-        .start();
+    let ekbo = Ekbo::with(&backend).set("write_timeout", "1s").set("send_queue_size", "1").start();
     let mut alice = Client::connect(&ekbo);
     let since_stall = Stopwatch::start();
     alice.stall(&ekbo, "alice");
@@ -380,10 +350,7 @@ fn a_client_that_does_not_read_is_ended() {
 fn a_client_that_reads_slowly_is_not_ended() {
     const STEP: usize = 3 << 20;
     let backend = Backend::admitting("alice").start();
-    let ekbo = Ekbo::with(&backend)
-        .set("write_timeout", "1s")
-        .set("max_body_size", "0")
-        .start();
+    let ekbo = Ekbo::with(&backend).set("write_timeout", "1s").set("max_body_size", "0").start();
     let mut alice = Client::connect(&ekbo);
     let message = "x".repeat(10 * STEP);
     ekbo.send(["alice"], &message).assert_accepted();

@@ -27,14 +27,9 @@ fn the_tutorial() {
     alice.expect_text("welcome");
     alice.send(&Frame::text("is anybody there?"));
     alice.expect_text("is anybody there?");
-    let curl: Vec<&str> = README
-        .lines()
-        .map(str::trim)
-        .filter(|l| l.starts_with("curl "))
-        .collect();
-    let [send, close] = curl[..] else {
-        panic!("{curl:?}")
-    };
+    let curl: Vec<&str> =
+        README.lines().map(str::trim).filter(|l| l.starts_with("curl ")).collect();
+    let [send, close] = curl[..] else { panic!("{curl:?}") };
     assert_eq!(shell(&with_ports(send)), r#"{"result":"OK"}"#);
     alice.expect_text("hello");
     assert_eq!(shell(&with_ports(close)), r#"{"result":"OK"}"#);
@@ -49,14 +44,9 @@ fn block(language: &str) -> &'static str {
 }
 
 fn shell(line: &str) -> String {
-    let output = Command::new("sh")
-        .args(["-c", &format!("{line} --silent --show-error")])
-        .output();
+    let output = Command::new("sh").args(["-c", &format!("{line} --silent --show-error")]).output();
     let output = output.unwrap();
-    assert!(
-        output.status.success(),
-        "{output:?}; install it with: apt-get install curl"
-    );
+    assert!(output.status.success(), "{output:?}; install it with: apt-get install curl");
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -66,15 +56,8 @@ struct Python(Child);
 impl Python {
     fn run(script: &std::path::Path) -> Self {
         let mut command = Command::new("/usr/bin/python3");
-        command
-            .arg(script)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        Self(
-            command
-                .spawn()
-                .expect("install it with: apt-get install python3"),
-        )
+        command.arg(script).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().expect("install it with: apt-get install python3"))
     }
 }
 

@@ -63,22 +63,17 @@ fn python_websockets() {
     let received = backend.wait_for("/receive", 3);
     assert_eq!(received[0].text(), "text from Python: ü");
     assert_eq!(received[1].body, [0, 255]);
-    assert_eq!(
-        received[1].header("Content-Type"),
-        Some("application/octet-stream")
-    );
+    assert_eq!(received[1].header("Content-Type"), Some("application/octet-stream"));
     assert_eq!(received[2].text(), "in three fragments");
 
-    ekbo.send(["python"], "text for Python: ß")
-        .assert_accepted();
+    ekbo.send(["python"], "text for Python: ß").assert_accepted();
     ekbo.request("POST", "/send")
         .session("python")
         .content_type("application/octet-stream")
         .body(b"\xde\xad\xbe\xef")
         .send()
         .assert_accepted();
-    ekbo.send(["python"], "x".repeat(3_000_000))
-        .assert_accepted();
+    ekbo.send(["python"], "x".repeat(3_000_000)).assert_accepted();
     ekbo.request("POST", "/close")
         .session("python")
         .header("X-Kuiperbelt-Close-Code", "4001")
@@ -95,16 +90,13 @@ fn python_websockets() {
 /// Section 7, 8 row 1, D8: fifty of them come at once, talk and close with their own codes.
 #[test]
 fn a_crowd_of_python_websockets() {
-    let backend = Backend::admitting_by_query()
-        .on("/receive", Answer::ok())
-        .start();
+    let backend = Backend::admitting_by_query().on("/receive", Answer::ok()).start();
     let ekbo = Ekbo::with(&backend).start();
     let clients = Python::start(CROWDED, &ekbo);
     for message in backend.wait_for("/receive", 50) {
         let number = message.session().unwrap();
         assert_eq!(message.text(), format!("I am {number}"));
-        ekbo.send([number], format!("hello {number}"))
-            .assert_accepted();
+        ekbo.send([number], format!("hello {number}")).assert_accepted();
     }
     assert_eq!(clients.output(), "");
     for told in backend.wait_for("/close", 50) {
@@ -122,9 +114,7 @@ fn a_page_in_chromium() {
     let backend = Backend::plan()
         .on(
             "/connect",
-            Answer::admit("page")
-                .header("X-Kuiperbelt-Subprotocol", "second")
-                .body("welcome"),
+            Answer::admit("page").header("X-Kuiperbelt-Subprotocol", "second").body("welcome"),
         )
         .on("/receive", Answer::ok())
         .on("/close", Answer::ok())
@@ -134,16 +124,9 @@ fn a_page_in_chromium() {
     let page = open_page(&browser, &backend, &ekbo, r#"["first", "second"]"#);
     wait_for_events(&page, &["open second", "welcome"]);
     let connect = backend.wait_for_first("/connect");
-    assert_eq!(
-        connect.header("Origin"),
-        Some(backend.url("").as_str()),
-        "{connect:?}"
-    );
+    assert_eq!(connect.header("Origin"), Some(backend.url("").as_str()), "{connect:?}");
     assert!(connect.header("User-Agent").unwrap().contains("Chrome"));
-    assert_eq!(
-        connect.header("X-Kuiperbelt-Subprotocol"),
-        Some("first, second")
-    );
+    assert_eq!(connect.header("X-Kuiperbelt-Subprotocol"), Some("first, second"));
 
     page.run("socket.send('from the page: ü'); socket.send(new Uint8Array([0, 255]));");
     let received = backend.wait_for("/receive", 2);
@@ -241,10 +224,8 @@ struct Python(Option<Child>);
 impl Python {
     #[track_caller]
     fn start(script: &str, ekbo: &Ekbo) -> Self {
-        let library = Command::new(PYTHON)
-            .args(["-c", "import websockets"])
-            .stderr(Stdio::null())
-            .status();
+        let library =
+            Command::new(PYTHON).args(["-c", "import websockets"]).stderr(Stdio::null()).status();
         assert!(
             library.is_ok_and(|status| status.success()),
             "websockets for Python is missing, install it with: \

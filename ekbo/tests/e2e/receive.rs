@@ -31,13 +31,8 @@ fn a_text_reaches_the_backend() {
 #[test]
 fn the_session_header_has_its_configured_name() {
     let admitted = Answer::ok().header("session_uuid", "hogehoge");
-    let backend = Backend::plan()
-        .on("/connect", admitted)
-        .on("/receive", Answer::ok())
-        .start();
-    let ekbo = Ekbo::with(&backend)
-        .set("session_header", "session_uuid")
-        .start();
+    let backend = Backend::plan().on("/connect", admitted).on("/receive", Answer::ok()).start();
+    let ekbo = Ekbo::with(&backend).set("session_header", "session_uuid").start();
     let mut client = Client::connect(&ekbo);
     client.send(&Frame::text("hello"));
     let request = backend.wait_for_first("/receive");
@@ -54,10 +49,7 @@ fn a_binary_message_reaches_the_backend() {
     let mut alice = Client::connect(&ekbo);
     alice.send(&Frame::binary(b"\x00\xff\x80"));
     let request = backend.wait_for_first("/receive");
-    assert_eq!(
-        request.header("Content-Type"),
-        Some("application/octet-stream")
-    );
+    assert_eq!(request.header("Content-Type"), Some("application/octet-stream"));
     assert_eq!(request.body, b"\x00\xff\x80");
 }
 
@@ -72,14 +64,9 @@ fn empty_messages() {
     alice.send(&Frame::text("").unfinished());
     alice.send(&Frame::continuation(""));
     let requests = backend.wait_for("/receive", 3);
-    let types = requests
-        .iter()
-        .map(|one| one.header("Content-Type").unwrap());
+    let types = requests.iter().map(|one| one.header("Content-Type").unwrap());
     let types: Vec<&str> = types.collect();
-    assert_eq!(
-        types,
-        ["text/plain", "application/octet-stream", "text/plain"]
-    );
+    assert_eq!(types, ["text/plain", "application/octet-stream", "text/plain"]);
     for request in &requests {
         assert_eq!(request.header("Content-Length"), Some("0"));
         assert_eq!(request.text(), "");
@@ -101,10 +88,7 @@ fn a_fragmented_message_is_one_callback() {
     alice.send(&Frame::continuation("").unfinished());
     alice.send(&Frame::continuation("three"));
     alice.send(&Frame::text("another"));
-    assert_eq!(
-        texts(&backend.wait_for("/receive", 2)),
-        ["one two three", "another"]
-    );
+    assert_eq!(texts(&backend.wait_for("/receive", 2)), ["one two three", "another"]);
 }
 
 /// 7.2: a large message arrives whole.
@@ -113,9 +97,7 @@ fn a_large_message() {
     let backend = receiving().start();
     let ekbo = Ekbo::with(&backend).start();
     let mut alice = Client::connect(&ekbo);
-    let message: Vec<u8> = (0..3_000_000_u32)
-        .map(|n| n.to_le_bytes()[n as usize % 3])
-        .collect();
+    let message: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[n as usize % 3]).collect();
     alice.send(&Frame::binary(&message));
     let request = backend.wait_for_first("/receive");
     assert_eq!(request.header("Content-Length"), Some("3000000"));
@@ -157,10 +139,7 @@ fn without_a_receive_callback() {
 fn the_query_of_the_url_is_kept() {
     let backend = receiving().start();
     let ekbo = Ekbo::with(&backend)
-        .set(
-            "callback.receive",
-            &format!("{}?a=b&c=%20", backend.url("/receive")),
-        )
+        .set("callback.receive", &format!("{}?a=b&c=%20", backend.url("/receive")))
         .start();
     let mut alice = Client::to(&ekbo).query("client=1").connect();
     alice.send(&Frame::text("hello"));
@@ -216,10 +195,7 @@ fn a_failed_callback_keeps_the_connection() {
         Answer::hang_up(),
         Answer::raw("this is not HTTP\r\n\r\n"),
         Answer::ok().held_by(&endless),
-        Answer::ok()
-            .body("half")
-            .then_wait_for(&endless)
-            .body("the rest"),
+        Answer::ok().body("half").then_wait_for(&endless).body("the rest"),
     ];
     for failure in failures {
         let told = format!("{failure:?}");
@@ -229,9 +205,7 @@ fn a_failed_callback_keeps_the_connection() {
                 _ => Answer::ok(),
             })
             .start();
-        let ekbo = Ekbo::with(&backend)
-            .set("callback.timeout", "300ms")
-            .start();
+        let ekbo = Ekbo::with(&backend).set("callback.timeout", "300ms").start();
         let mut alice = Client::connect(&ekbo);
         alice.send(&Frame::text("lost"));
         alice.send(&Frame::text("the next"));
@@ -249,9 +223,7 @@ fn a_failed_callback_keeps_the_connection() {
 #[test]
 fn one_message_at_a_time() {
     let gate = Gate::new();
-    let backend = receiving()
-        .on("/receive", Answer::ok().held_by(&gate))
-        .start();
+    let backend = receiving().on("/receive", Answer::ok().held_by(&gate)).start();
     let ekbo = Ekbo::with(&backend).start();
     let mut alice = Client::connect(&ekbo);
     alice.send(&Frame::text("0"));
@@ -307,10 +279,7 @@ fn sessions_do_not_wait_for_one_another() {
     gate.wait_until_reached_by(1);
     bob.send(&Frame::text("one"));
     bob.send(&Frame::text("two"));
-    assert_eq!(
-        texts(&backend.wait_for("/receive", 3)),
-        ["slow", "one", "two"]
-    );
+    assert_eq!(texts(&backend.wait_for("/receive", 3)), ["slow", "one", "two"]);
     ekbo.send(["alice"], "meanwhile").assert_accepted();
     alice.expect_text("meanwhile");
     assert!(!gate.is_open());
@@ -321,9 +290,7 @@ fn sessions_do_not_wait_for_one_another() {
 #[test]
 fn a_close_behind_a_message_in_flight() {
     let gate = Gate::new();
-    let backend = receiving()
-        .on("/receive", Answer::ok().held_by(&gate))
-        .start();
+    let backend = receiving().on("/receive", Answer::ok().held_by(&gate)).start();
     let ekbo = Ekbo::with(&backend).start();
     let mut alice = Client::connect(&ekbo);
     alice.send(&Frame::text("in flight"));
@@ -342,9 +309,7 @@ fn a_close_behind_a_message_in_flight() {
 fn a_client_that_vanishes_behind_a_message_in_flight() {
     for is_reset in [false, true] {
         let gate = Gate::new();
-        let backend = receiving()
-            .on("/receive", Answer::ok().held_by(&gate))
-            .start();
+        let backend = receiving().on("/receive", Answer::ok().held_by(&gate)).start();
         let ekbo = Ekbo::with(&backend).start();
         let mut alice = Client::connect(&ekbo);
         alice.send(&Frame::text("in flight"));
@@ -367,9 +332,7 @@ fn a_client_that_vanishes_behind_a_message_in_flight() {
 #[test]
 fn a_client_that_vanishes_behind_many_messages() {
     let gate = Gate::new();
-    let backend = receiving()
-        .on("/receive", Answer::ok().held_by(&gate))
-        .start();
+    let backend = receiving().on("/receive", Answer::ok().held_by(&gate)).start();
     let ekbo = Ekbo::with(&backend).start();
     let mut alice = Client::connect(&ekbo);
     alice.send(&Frame::text("in flight"));
@@ -390,9 +353,7 @@ fn a_client_that_vanishes_behind_many_messages() {
 #[test]
 fn messages_before_a_close_are_told_before_it() {
     let gate = Gate::new();
-    let backend = receiving()
-        .on("/receive", Answer::ok().held_by(&gate))
-        .start();
+    let backend = receiving().on("/receive", Answer::ok().held_by(&gate)).start();
     let ekbo = Ekbo::with(&backend).start();
     let mut alice = Client::connect(&ekbo);
     alice.send(&Frame::text("one"));
@@ -401,11 +362,8 @@ fn messages_before_a_close_are_told_before_it() {
     gate.wait_until_reached_by(1);
     gate.open();
     backend.wait_for_first("/close");
-    let paths: Vec<String> = backend
-        .all_requests()
-        .iter()
-        .map(|request| request.path().to_owned())
-        .collect();
+    let paths: Vec<String> =
+        backend.all_requests().iter().map(|request| request.path().to_owned()).collect();
     assert_eq!(paths, ["/connect", "/receive", "/receive", "/close"]);
     alice.expect_close(1000, "");
     alice.expect_end();
@@ -415,9 +373,7 @@ fn messages_before_a_close_are_told_before_it() {
 #[test]
 fn a_message_in_flight_does_not_hold_up_close() {
     let gate = Gate::new();
-    let backend = receiving()
-        .on("/receive", Answer::ok().held_by(&gate))
-        .start();
+    let backend = receiving().on("/receive", Answer::ok().held_by(&gate)).start();
     let ekbo = Ekbo::with(&backend).start();
     let mut alice = Client::connect(&ekbo);
     alice.send(&Frame::text("in flight"));
@@ -425,9 +381,7 @@ fn a_message_in_flight_does_not_hold_up_close() {
     ekbo.close(["alice"], "bye").assert_accepted();
     alice.expect_text("bye");
     alice.expect_farewell(1000, "");
-    eventually("alice is gone", || {
-        ekbo.send(["alice"], "?").text().contains(NOT_FOUND)
-    });
+    eventually("alice is gone", || ekbo.send(["alice"], "?").text().contains(NOT_FOUND));
     assert!(!gate.is_open());
 }
 
@@ -453,9 +407,7 @@ fn a_slow_answer_within_the_time_out_counts() {
 /// the pooled one.
 #[test]
 fn a_backend_that_closes_its_idle_connections() {
-    let backend = receiving()
-        .on("/receive", Answer::ok().then_hang_up())
-        .start();
+    let backend = receiving().on("/receive", Answer::ok().then_hang_up()).start();
     let ekbo = Ekbo::with(&backend).start();
     let mut alice = Client::connect(&ekbo);
     for number in 1..=20 {

@@ -22,16 +22,10 @@ fn every_requirement_has_a_test() {
     }
     println!("| id | about | tests |\n| --- | --- | --- |");
     for (id, title) in &titles {
-        let tests = covered
-            .get(id)
-            .map(|tests| tests.join(", "))
-            .unwrap_or_default();
+        let tests = covered.get(id).map(|tests| tests.join(", ")).unwrap_or_default();
         println!("| {id} | {title} | {tests} |");
     }
-    let uncovered: Vec<_> = titles
-        .iter()
-        .filter(|(id, _)| !covered.contains_key(id))
-        .collect();
+    let uncovered: Vec<_> = titles.iter().filter(|(id, _)| !covered.contains_key(id)).collect();
     assert!(uncovered.is_empty(), "without a test: {uncovered:?}");
 }
 
@@ -72,10 +66,7 @@ fn tests() -> Vec<(String, Vec<String>)> {
             } else if line.starts_with("#[") || line.ends_with(")]") {
                 is_test |= line == "#[test]" || line.starts_with("#[tokio::test");
             } else {
-                let name = line
-                    .strip_prefix("async ")
-                    .unwrap_or(line)
-                    .strip_prefix("fn ");
+                let name = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ");
                 if let (Some(name), true) = (name, is_test) {
                     let name = name.split('(').next().unwrap();
                     found.push((format!("`{module}::{name}`"), ids(&comment)));

@@ -63,14 +63,8 @@ fn tcp_keep_alive_is_on() {
     let wire = ekbo.wire();
     let ours = wire.as_tcp().unwrap().local_addr().unwrap().port();
     let mut http = Http::over(wire);
-    assert_eq!(
-        http.exchange("GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
-            .status,
-        200
-    );
-    eventually("the keep-alive timer", || {
-        keep_alive_timer_runs(ekbo.port(), ours)
-    });
+    assert_eq!(http.exchange("GET /ping HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
+    eventually("the keep-alive timer", || keep_alive_timer_runs(ekbo.port(), ours));
 }
 
 /// KB-NET-2: what is listened on is logged.
@@ -88,16 +82,7 @@ fn paths_are_matched_exactly() {
     let ekbo = Ekbo::alone().start();
     assert_eq!(ekbo.get("/ping").status, 200);
     assert_eq!(ekbo.get("/ping?x=/unknown").status, 200);
-    for path in [
-        "/",
-        "/Ping",
-        "/ping/",
-        "/pin",
-        "/pingx",
-        "/ping/x",
-        "/connect/",
-        "/send/x",
-    ] {
+    for path in ["/", "/Ping", "/ping/", "/pin", "/pingx", "/ping/x", "/connect/", "/send/x"] {
         ekbo.get(path).assert_is(404, PLAIN, NOT_FOUND);
     }
 }
@@ -122,9 +107,7 @@ fn an_unknown_path_is_not_found() {
 #[test]
 fn a_path_with_a_slash_takes_its_subtree() {
     let backend = Backend::admitting_by_query().start();
-    let ekbo = Ekbo::with(&backend)
-        .set("path.connect", "/socket.io/")
-        .start();
+    let ekbo = Ekbo::with(&backend).set("path.connect", "/socket.io/").start();
     for path in ["/socket.io/", "/socket.io/1", "/socket.io/1/websocket/"] {
         let mut client = Client::to(&ekbo).path(path).query("alice").connect();
         ekbo.send(["alice"], path);
@@ -132,14 +115,8 @@ fn a_path_with_a_slash_takes_its_subtree() {
     }
     let response = ekbo.get("/socket.io?EIO=3&transport=websocket");
     assert_eq!(response.status, 301);
-    assert_eq!(
-        response.header("Location"),
-        Some("/socket.io/?EIO=3&transport=websocket")
-    );
-    assert_eq!(
-        ekbo.get("/socket.io").header("Location"),
-        Some("/socket.io/")
-    );
+    assert_eq!(response.header("Location"), Some("/socket.io/?EIO=3&transport=websocket"));
+    assert_eq!(ekbo.get("/socket.io").header("Location"), Some("/socket.io/"));
     assert_eq!(ekbo.get("/socket.iox").status, 404);
 }
 
@@ -160,11 +137,7 @@ fn an_unclean_path_is_redirected() {
         assert_eq!(response.status, 301, "{path}");
         let location = response.header("Location").unwrap();
         // Whether a slash stays behind a last dot segment is nobody's concern.
-        assert_eq!(
-            location.trim_end_matches('/'),
-            clean.trim_end_matches('/'),
-            "{path}"
-        );
+        assert_eq!(location.trim_end_matches('/'), clean.trim_end_matches('/'), "{path}");
     }
 }
 
@@ -173,8 +146,7 @@ fn an_unclean_path_is_redirected() {
 fn the_root_path_takes_the_rest() {
     let ekbo = Ekbo::alone().set("path.ping", "/").start();
     for path in ["/", "/anything", "/stats/more"] {
-        ekbo.get(path)
-            .assert_is(200, "application/json; charset=utf-8", r#"{"result":"OK"}"#);
+        ekbo.get(path).assert_is(200, "application/json; charset=utf-8", r#"{"result":"OK"}"#);
     }
     assert_eq!(ekbo.stats().connections, 0);
     assert_eq!(ekbo.send(["nobody"], "").status, 200);
@@ -225,12 +197,7 @@ fn ping_answers() {
 #[test]
 fn half_a_request_harms_nobody() {
     let ekbo = Ekbo::alone().start();
-    for half in [
-        "",
-        "G",
-        "GET /ping HTTP/1.1\r\nHo",
-        "POST /send HTTP/1.1\r\nHost: x\r\n",
-    ] {
+    for half in ["", "G", "GET /ping HTTP/1.1\r\nHo", "POST /send HTTP/1.1\r\nHost: x\r\n"] {
         let mut http = ekbo.http();
         http.write(half);
         drop(http);

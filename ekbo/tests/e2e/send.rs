@@ -31,17 +31,14 @@ fn another_method_is_refused() {
 #[test]
 fn a_session_header_is_required() {
     let ekbo = Ekbo::alone().start();
-    ekbo.send([], "hello")
-        .assert_refused(400, "session header is missing");
+    ekbo.send([], "hello").assert_refused(400, "session header is missing");
 }
 
 /// A1, A2: the method is looked at before the header.
 #[test]
 fn the_method_is_checked_first() {
     let ekbo = Ekbo::alone().start();
-    ekbo.request("PUT", "/send")
-        .send()
-        .assert_refused(405, "required POST method");
+    ekbo.request("PUT", "/send").send().assert_refused(405, "required POST method");
 }
 
 /// A3, 6.2 row 3: a body that cannot be read is answered 500, and nobody gets any of it.
@@ -82,8 +79,7 @@ fn an_unknown_key_is_listed() {
     let backend = Backend::admitting("hogehoge").start();
     let ekbo = Ekbo::with(&backend).start();
     let mut hogehoge = Client::connect(&ekbo);
-    ekbo.send(["hogehog"], "test message")
-        .assert_failed_for([(NOT_FOUND, "hogehog")]);
+    ekbo.send(["hogehog"], "test message").assert_failed_for([(NOT_FOUND, "hogehog")]);
     ekbo.send(["hogehoge"], "after it").assert_accepted();
     hogehoge.expect_text("after it");
 }
@@ -96,12 +92,11 @@ fn known_keys_are_served_beside_unknown_ones() {
     let ekbo = Ekbo::with(&backend).start();
     let mut alice = Client::connect_as(&ekbo, "alice");
     let mut bob = Client::connect_as(&ekbo, "bob");
-    ekbo.send(["zoe", "alice", "carol", "bob", "adam"], "hello")
-        .assert_failed_for([
-            (NOT_FOUND, "zoe"),
-            (NOT_FOUND, "carol"),
-            (NOT_FOUND, "adam"),
-        ]);
+    ekbo.send(["zoe", "alice", "carol", "bob", "adam"], "hello").assert_failed_for([
+        (NOT_FOUND, "zoe"),
+        (NOT_FOUND, "carol"),
+        (NOT_FOUND, "adam"),
+    ]);
     alice.expect_text("hello");
     bob.expect_text("hello");
 }
@@ -112,8 +107,7 @@ fn strict_refuses_an_unknown_key() {
     let backend = Backend::admitting("hogehoge").start();
     let ekbo = Ekbo::with(&backend).set("strict_broadcast", "true").start();
     let mut hogehoge = Client::connect(&ekbo);
-    ekbo.send(["hogehog"], "test message")
-        .assert_strictly_failed_for([(NOT_FOUND, "hogehog")]);
+    ekbo.send(["hogehog"], "test message").assert_strictly_failed_for([(NOT_FOUND, "hogehog")]);
     ekbo.send(["hogehoge"], "after it").assert_accepted();
     hogehoge.expect_text("after it");
 }
@@ -127,8 +121,7 @@ fn strict_sends_to_nobody_when_one_is_unknown() {
     let mut fugafuga = Client::connect_as(&ekbo, "fugafuga");
     ekbo.send(["hogehog", "fugafuga"], "test message")
         .assert_strictly_failed_for([(NOT_FOUND, "hogehog")]);
-    ekbo.send(["hogehoge", "fugafuga"], "after it")
-        .assert_accepted();
+    ekbo.send(["hogehoge", "fugafuga"], "after it").assert_accepted();
     hogehoge.expect_text("after it");
     fugafuga.expect_text("after it");
 }
@@ -143,8 +136,7 @@ fn strict_refuses_before_the_body() {
          Content-Length: 1000\r\n\r\n",
         ekbo.host()
     ));
-    http.read()
-        .assert_strictly_failed_for([(NOT_FOUND, "nobody")]);
+    http.read().assert_strictly_failed_for([(NOT_FOUND, "nobody")]);
 }
 
 /// A-series, A5: keys are escaped in the answer as Go's JSON does, `<`, `>` and `&` included,
@@ -179,8 +171,7 @@ fn a_comma_does_not_divide_a_key() {
     let mut first = Client::connect_as(&ekbo, "a");
     ekbo.send(["a,b"], "for a,b").assert_accepted();
     both.expect_text("for a,b");
-    ekbo.send(["a, b"], "for nobody")
-        .assert_failed_for([(NOT_FOUND, "a, b")]);
+    ekbo.send(["a, b"], "for nobody").assert_failed_for([(NOT_FOUND, "a, b")]);
     ekbo.send(["a"], "for a").assert_accepted();
     first.expect_text("for a");
 }
@@ -191,8 +182,7 @@ fn a_key_listed_twice_is_served_twice() {
     let backend = Backend::admitting("alice").start();
     let ekbo = Ekbo::with(&backend).start();
     let mut alice = Client::connect(&ekbo);
-    ekbo.send(["alice", "nobody", "alice"], "again")
-        .assert_failed_for([(NOT_FOUND, "nobody")]);
+    ekbo.send(["alice", "nobody", "alice"], "again").assert_failed_for([(NOT_FOUND, "nobody")]);
     ekbo.send(["alice"], "after it").assert_accepted();
     alice.expect_text("again");
     alice.expect_text("again");
@@ -204,20 +194,13 @@ fn a_key_listed_twice_is_served_twice() {
 fn the_session_header_may_be_spelled_in_any_case() {
     let admitted = Answer::ok().header("X-MY-SESSION", "alice");
     let backend = Backend::plan().on("/connect", admitted).start();
-    let ekbo = Ekbo::with(&backend)
-        .set("session_header", "x-my-session")
-        .start();
+    let ekbo = Ekbo::with(&backend).set("session_header", "x-my-session").start();
     let mut alice = Client::connect(&ekbo);
     for name in ["x-my-session", "X-My-Session", "X-MY-SESSION"] {
-        ekbo.request("POST", "/send")
-            .header(name, "alice")
-            .body(name)
-            .send()
-            .assert_accepted();
+        ekbo.request("POST", "/send").header(name, "alice").body(name).send().assert_accepted();
         alice.expect_text(name);
     }
-    ekbo.send(["alice"], "under the default name")
-        .assert_refused(400, "session header is missing");
+    ekbo.send(["alice"], "under the default name").assert_refused(400, "session header is missing");
 }
 
 /// 6.1: the query string and other headers mean nothing.
@@ -244,18 +227,14 @@ fn five_thousand_session_fields() {
         .step_by(200)
         .map(|number| Client::connect_as(&ekbo, &format!("key-{number}")))
         .collect();
-    let plan = (0..5000).fold(ekbo.request("POST", "/send"), |plan, number| {
-        plan.session(&format!("key-{number}"))
-    });
+    let plan = (0..5000)
+        .fold(ekbo.request("POST", "/send"), |plan, number| plan.session(&format!("key-{number}")));
     let answer = plan.body("to all").send();
     let failures: Vec<String> = (0..5000)
         .filter(|number| number % 200 != 0)
         .map(|number| format!(r#"{{"error":"{NOT_FOUND}","session":"key-{number}"}}"#))
         .collect();
-    let body = format!(
-        "{{\"errors\":[{}],\"result\":\"OK\"}}\n",
-        failures.join(",")
-    );
+    let body = format!("{{\"errors\":[{}],\"result\":\"OK\"}}\n", failures.join(","));
     assert!(answer.text() == body, "{:.300}", answer.text());
     for client in &mut clients {
         client.expect_text("to all");
@@ -268,10 +247,7 @@ fn twenty_thousand_session_fields() {
     let backend = Backend::admitting_by_query().start();
     let ekbo = Ekbo::with(&backend).start();
     let keys: Vec<String> = (0..20).map(|number| format!("key-{number}")).collect();
-    let mut clients: Vec<Client> = keys
-        .iter()
-        .map(|key| Client::connect_as(&ekbo, key))
-        .collect();
+    let mut clients: Vec<Client> = keys.iter().map(|key| Client::connect_as(&ekbo, key)).collect();
     let plan = (0..1000)
         .flat_map(|_| &keys)
         .fold(ekbo.request("POST", "/send"), |plan, key| plan.session(key));
@@ -339,9 +315,7 @@ fn the_media_type_decides_on_text_or_binary() {
 /// Line 3: a client that has read its first message gets a binary frame.
 #[test]
 fn binary() {
-    let backend = Backend::plan()
-        .on("/connect", Answer::admit("alice").body("hello"))
-        .start();
+    let backend = Backend::plan().on("/connect", Answer::admit("alice").body("hello")).start();
     let ekbo = Ekbo::with(&backend).start();
     let mut alice = Client::connect(&ekbo);
     alice.expect_text("hello");
@@ -391,8 +365,7 @@ fn invalid_text_is_rejected() {
     let ekbo = Ekbo::with(&backend).start();
     let mut alice = Client::connect_as(&ekbo, "alice");
     let invalid = b"caf\xe9";
-    ekbo.send(["alice"], invalid)
-        .assert_failed_for([(NOT_UTF8, "alice")]);
+    ekbo.send(["alice"], invalid).assert_failed_for([(NOT_UTF8, "alice")]);
     ekbo.send(["alice", "nobody"], invalid)
         .assert_failed_for([(NOT_FOUND, "nobody"), (NOT_UTF8, "alice")]);
     ekbo.request("POST", "/send")
@@ -410,8 +383,7 @@ fn invalid_text_is_refused_when_strict() {
     let backend = Backend::admitting("alice").start();
     let ekbo = Ekbo::with(&backend).set("strict_broadcast", "true").start();
     let mut alice = Client::connect(&ekbo);
-    ekbo.send(["alice"], b"\xc0\x80")
-        .assert_strictly_failed_for([(NOT_UTF8, "alice")]);
+    ekbo.send(["alice"], b"\xc0\x80").assert_strictly_failed_for([(NOT_UTF8, "alice")]);
     ekbo.send(["alice"], "after it").assert_accepted();
     alice.expect_text("after it");
 }
@@ -448,8 +420,7 @@ fn a_body_over_the_limit_is_refused() {
     let ekbo = Ekbo::with(&backend).set("max_body_size", "1000").start();
     let mut alice = Client::connect(&ekbo);
     let too_large = r#"{"result":"NG"}"#;
-    ekbo.send(["alice"], "x".repeat(1001))
-        .assert_is(413, JSON, too_large);
+    ekbo.send(["alice"], "x".repeat(1001)).assert_is(413, JSON, too_large);
     let mut http = ekbo.http();
     http.exchange(format!(
         "POST /send HTTP/1.1\r\nHost: {}\r\nX-Kuiperbelt-Session: alice\r\n\

@@ -69,8 +69,7 @@ fn the_client_vanishes() {
     let told = backend.wait_for_first("/close");
     assert_eq!(told.session(), Some("hogehoge"));
     assert_eq!(told.close_code(), Some(1006));
-    ekbo.send(["hogehoge"], "anybody?")
-        .assert_failed_for([(NOT_FOUND, "hogehoge")]);
+    ekbo.send(["hogehoge"], "anybody?").assert_failed_for([(NOT_FOUND, "hogehoge")]);
 }
 
 /// 8 row 2, D8: so is one that resets the connection.
@@ -120,10 +119,8 @@ fn the_client_is_idle() {
 #[test]
 fn the_client_is_idle_and_gets_no_close_frame() {
     let backend = Backend::admitting("alice").start();
-    let ekbo = Ekbo::with(&backend)
-        .set("idle_timeout", "500ms")
-        .set("close_frame", "false")
-        .start();
+    let ekbo =
+        Ekbo::with(&backend).set("idle_timeout", "500ms").set("close_frame", "false").start();
     let mut alice = Client::connect(&ekbo);
     alice.expect_end();
     assert_eq!(backend.wait_for_first("/close").session(), Some("alice"));
@@ -166,14 +163,8 @@ fn any_traffic_puts_the_idle_time_out_off() {
     let backend = Backend::admitting_by_query().start();
     let ekbo = Ekbo::with(&backend).set("idle_timeout", "1s").start();
     let keys = ["ping", "pong", "text", "fragments", "send", "silent"];
-    let [
-        mut ping,
-        mut pong,
-        mut text,
-        mut fragments,
-        mut send,
-        mut silent,
-    ] = keys.map(|key| Client::connect_as(&ekbo, key));
+    let [mut ping, mut pong, mut text, mut fragments, mut send, mut silent] =
+        keys.map(|key| Client::connect_as(&ekbo, key));
     fragments.send(&Frame::text("begin").unfinished());
     for _ in 0..8 {
         let_pass(Duration::from_millis(400));
@@ -257,11 +248,8 @@ fn the_handshake_is_refused() {
     assert_eq!(refused.status, 400);
     Client::connect(&ekbo).leave(1000);
     backend.wait_for_first("/close");
-    let paths: Vec<String> = backend
-        .all_requests()
-        .iter()
-        .map(|request| request.path().to_owned())
-        .collect();
+    let paths: Vec<String> =
+        backend.all_requests().iter().map(|request| request.path().to_owned()).collect();
     assert_eq!(paths, ["/connect", "/close"]);
 }
 
@@ -273,17 +261,11 @@ fn an_accepted_session_without_a_first_message() {
     let bodies = [
         Answer::admit("alice").body("x".repeat(1001)),
         Answer::admit("alice").body(b"caf\xe9"),
-        Answer::admit("alice")
-            .body("half")
-            .then_wait_for(&never)
-            .body("rest"),
+        Answer::admit("alice").body("half").then_wait_for(&never).body("rest"),
     ];
     for answer in bodies {
         let told = format!("{answer:?}");
-        let backend = Backend::plan()
-            .on("/connect", answer)
-            .on("/close", Answer::ok())
-            .start();
+        let backend = Backend::plan().on("/connect", answer).on("/close", Answer::ok()).start();
         let ekbo = Ekbo::with(&backend)
             .set("max_message_size", "1000")
             .set("callback.timeout", "500ms")
@@ -333,8 +315,7 @@ fn the_same_key_twice() {
     older.leave(4001);
     let told = backend.wait_for_first("/close");
     assert_eq!(told.close_code(), Some(4001));
-    ekbo.send(["alice"], "still for the newer one")
-        .assert_accepted();
+    ekbo.send(["alice"], "still for the newer one").assert_accepted();
     newer.expect_text("still for the newer one");
 
     newer.leave(4002);
@@ -351,8 +332,7 @@ fn the_newer_of_two_ends_first() {
     let mut older = Client::connect(&ekbo);
     Client::connect(&ekbo).leave(1000);
     backend.wait_for_first("/close");
-    ekbo.send(["alice"], "anybody?")
-        .assert_failed_for([(NOT_FOUND, "alice")]);
+    ekbo.send(["alice"], "anybody?").assert_failed_for([(NOT_FOUND, "alice")]);
     older.expect_to_be_read();
 }
 
@@ -361,9 +341,7 @@ fn the_newer_of_two_ends_first() {
 #[test]
 fn a_duplicate_replaces() {
     let backend = Backend::admitting("alice").start();
-    let ekbo = Ekbo::with(&backend)
-        .set("duplicate_session", "replace")
-        .start();
+    let ekbo = Ekbo::with(&backend).set("duplicate_session", "replace").start();
     let mut older = Client::connect(&ekbo);
     let mut newer = Client::connect(&ekbo);
     older.expect_farewell(1000, "replaced");
@@ -380,9 +358,7 @@ fn a_duplicate_replaces() {
 #[test]
 fn a_duplicate_replaces_a_busy_connection() {
     let backend = Backend::admitting("alice").start();
-    let ekbo = Ekbo::with(&backend)
-        .set("duplicate_session", "replace")
-        .start();
+    let ekbo = Ekbo::with(&backend).set("duplicate_session", "replace").start();
     let mut older = Client::connect(&ekbo);
     older.stall(&ekbo, "alice");
     ekbo.send(["alice"], "queued").assert_accepted();
@@ -427,9 +403,7 @@ fn a_stalled_client_vanishes() {
 /// 8 row 1: after a client's close nothing more is read from it or written to it.
 #[test]
 fn frames_after_a_close_mean_nothing() {
-    let backend = Backend::admitting("alice")
-        .on("/receive", Answer::ok())
-        .start();
+    let backend = Backend::admitting("alice").on("/receive", Answer::ok()).start();
     let ekbo = Ekbo::with(&backend).start();
     let mut alice = Client::connect(&ekbo);
     alice.send(&Frame::text("before"));
@@ -438,10 +412,7 @@ fn frames_after_a_close_mean_nothing() {
     rest.extend(Frame::ping("after").to_bytes());
     alice.write(rest);
     alice.expect_close(1000, "");
-    assert!(matches!(
-        alice.receive(),
-        Received::End(End::Eof | End::Reset)
-    ));
+    assert!(matches!(alice.receive(), Received::End(End::Eof | End::Reset)));
     backend.wait_for_first("/close");
     let received = backend.requests("/receive");
     assert_eq!(received.len(), 1);

@@ -79,10 +79,7 @@ fn the_text_lines() {
                 fields.try_into().unwrap_or_else(|_| panic!("{line:?}"))
             })
             .collect();
-        let counts: Vec<[&str; 2]> = rows
-            .iter()
-            .map(|[name, count, _]| [*name, *count])
-            .collect();
+        let counts: Vec<[&str; 2]> = rows.iter().map(|[name, count, _]| [*name, *count]).collect();
         assert_eq!(
             counts,
             [
@@ -204,9 +201,7 @@ fn connections() {
 #[test]
 fn connect_errors() {
     let backend = Backend::admitting("alice").start();
-    let ekbo = Ekbo::with(&backend)
-        .set("origin_policy", "same_origin")
-        .start();
+    let ekbo = Ekbo::with(&backend).set("origin_policy", "same_origin").start();
     let mut total = 0;
     let mut errors = 0;
     let mut check = |what: &str, is_error: bool| {
@@ -224,13 +219,7 @@ fn connect_errors() {
     let refused = Client::to(&ekbo).origin("http://elsewhere").refused();
     assert_eq!(refused.status, 403);
     check("a foreign origin", true);
-    for (status, is_error) in [
-        (403, false),
-        (401, true),
-        (404, true),
-        (201, true),
-        (503, true),
-    ] {
+    for (status, is_error) in [(403, false), (401, true), (404, true), (201, true), (503, true)] {
         backend.on("/connect", Answer::status(status));
         assert_eq!(Client::to(&ekbo).refused().status, status);
         check(&status.to_string(), is_error);
@@ -241,9 +230,7 @@ fn connect_errors() {
     backend.on("/connect", Answer::hang_up());
     assert_eq!(Client::to(&ekbo).refused().status, 502);
     check("no answer", true);
-    let cut_off = Answer::admit("alice")
-        .header("Content-Length", "10")
-        .body("half");
+    let cut_off = Answer::admit("alice").header("Content-Length", "10").body("half");
     backend.on("/connect", cut_off.then_hang_up());
     assert_eq!(Client::to(&ekbo).refused().status, 500);
     check("a body cut off", true);
@@ -257,9 +244,7 @@ fn connect_errors() {
 /// 9 row 4: a refused establish callback is a connect error.
 #[test]
 fn establish_errors() {
-    let backend = Backend::admitting("alice")
-        .on("/establish", Answer::status(500))
-        .start();
+    let backend = Backend::admitting("alice").on("/establish", Answer::status(500)).start();
     let ekbo = Ekbo::with(&backend).start();
     Client::connect(&ekbo).expect_farewell(1011, "establish failed");
     let stats = ekbo.wait_for_stats("no connections", |stats| stats.connections == 0);
@@ -279,10 +264,8 @@ fn total_messages() {
         .on("/receive", Answer::ok())
         .on("/close", Answer::ok())
         .start();
-    let ekbo = Ekbo::with(&backend)
-        .set("send_queue_size", "0")
-        .set("send_timeout", "300ms")
-        .start();
+    let ekbo =
+        Ekbo::with(&backend).set("send_queue_size", "0").set("send_timeout", "300ms").start();
     let total = || ekbo.stats().total_messages;
     let mut greeted = Client::connect_as(&ekbo, "greeted");
     greeted.expect_text("hello");
@@ -297,11 +280,9 @@ fn total_messages() {
     assert_eq!(total(), 4);
     alice.stall(&ekbo, "alice");
     assert_eq!(total(), 5);
-    ekbo.send(["alice"], "no room")
-        .assert_failed_for([(TIMED_OUT, "alice")]);
+    ekbo.send(["alice"], "no room").assert_failed_for([(TIMED_OUT, "alice")]);
     assert_eq!(total(), 6);
-    ekbo.close(["greeted", "unknown"], "bye")
-        .assert_failed_for([(NOT_FOUND, "unknown")]);
+    ekbo.close(["greeted", "unknown"], "bye").assert_failed_for([(NOT_FOUND, "unknown")]);
     assert_eq!(total(), 7);
 }
 
@@ -309,9 +290,7 @@ fn total_messages() {
 /// receive callbacks.
 #[test]
 fn message_errors() {
-    let backend = Backend::admitting("alice")
-        .on("/receive", Answer::status(500))
-        .start();
+    let backend = Backend::admitting("alice").on("/receive", Answer::status(500)).start();
     let ekbo = Ekbo::with(&backend)
         .set("send_queue_size", "0")
         .set("send_timeout", "300ms")
@@ -331,9 +310,7 @@ fn message_errors() {
 #[test]
 fn closing_connections() {
     let gate = Gate::new();
-    let backend = Backend::admitting_by_query()
-        .on("/close", Answer::ok().held_by(&gate))
-        .start();
+    let backend = Backend::admitting_by_query().on("/close", Answer::ok().held_by(&gate)).start();
     let ekbo = Ekbo::with(&backend).start();
     for key in ["a", "b", "c"] {
         Client::connect_as(&ekbo, key).leave(1000);

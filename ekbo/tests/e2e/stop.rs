@@ -26,9 +26,7 @@ fn sigint() {
 #[track_caller]
 fn stops_on(signal: Signal, message: &str) {
     let gate = Gate::new();
-    let backend = Backend::admitting("alice")
-        .on("/close", Answer::ok().held_by(&gate))
-        .start();
+    let backend = Backend::admitting("alice").on("/close", Answer::ok().held_by(&gate)).start();
     let mut ekbo = Ekbo::with(&backend).start();
     let mut alice = Client::connect(&ekbo);
     ekbo.signal(signal);
@@ -64,9 +62,8 @@ fn a_hundred_sessions() {
         })
         .start();
     let mut ekbo = Ekbo::with(&backend).start();
-    let mut clients: Vec<Client> = (0..100)
-        .map(|number| Client::connect_as(&ekbo, &format!("key-{number}")))
-        .collect();
+    let mut clients: Vec<Client> =
+        (0..100).map(|number| Client::connect_as(&ekbo, &format!("key-{number}"))).collect();
     let since_signal = Stopwatch::start();
     ekbo.signal(Signal::Term);
     for client in &mut clients {
@@ -127,9 +124,7 @@ fn without_a_close_frame() {
 #[test]
 fn nobody_is_let_in() {
     let gate = Gate::new();
-    let backend = Backend::admitting("alice")
-        .on("/close", Answer::ok().held_by(&gate))
-        .start();
+    let backend = Backend::admitting("alice").on("/close", Answer::ok().held_by(&gate)).start();
     let mut ekbo = Ekbo::with(&backend).start();
     let _alice = Client::connect(&ekbo);
     let mut kept = ekbo.http();
@@ -138,9 +133,7 @@ fn nobody_is_let_in() {
     ekbo.signal(Signal::Term);
     assert_eq!(kept.read_end(), End::Eof);
     let address = ekbo.address();
-    eventually("the port is closed", || {
-        TcpStream::connect(address).is_err()
-    });
+    eventually("the port is closed", || TcpStream::connect(address).is_err());
     backend.wait_for_first("/close");
     gate.open();
     assert_eq!(ekbo.wait_exit().code(), Some(0));
@@ -151,9 +144,7 @@ fn nobody_is_let_in() {
 #[test]
 fn requests_in_flight_are_waited_for() {
     let connect = Gate::new();
-    let backend = Backend::admitting("alice")
-        .on("/receive", Answer::ok())
-        .start();
+    let backend = Backend::admitting("alice").on("/receive", Answer::ok()).start();
     let mut ekbo = Ekbo::with(&backend).start();
     let mut alice = Client::connect(&ekbo);
     backend.on("/connect", Answer::admit("bob").held_by(&connect));
@@ -197,9 +188,7 @@ fn a_waiting_send_is_waited_for() {
 #[test]
 fn a_message_in_flight_is_waited_for() {
     let gate = Gate::new();
-    let backend = Backend::admitting("alice")
-        .on("/receive", Answer::ok().held_by(&gate))
-        .start();
+    let backend = Backend::admitting("alice").on("/receive", Answer::ok().held_by(&gate)).start();
     let mut ekbo = Ekbo::with(&backend).start();
     let mut alice = Client::connect(&ekbo);
     alice.send(&Frame::text("in flight"));
@@ -218,9 +207,7 @@ fn a_message_in_flight_is_waited_for() {
 fn a_second_signal_kills() {
     for second in [Signal::Term, Signal::Interrupt] {
         let gate = Gate::new();
-        let backend = Backend::admitting("alice")
-            .on("/close", Answer::ok().held_by(&gate))
-            .start();
+        let backend = Backend::admitting("alice").on("/close", Answer::ok().held_by(&gate)).start();
         let mut ekbo = Ekbo::with(&backend).start();
         let mut alice = Client::connect(&ekbo);
         ekbo.signal(Signal::Term);
@@ -240,9 +227,7 @@ fn a_second_signal_kills() {
 #[test]
 fn a_backend_that_does_not_answer() {
     let gate = Gate::new();
-    let backend = Backend::admitting("alice")
-        .on("/close", Answer::ok().held_by(&gate))
-        .start();
+    let backend = Backend::admitting("alice").on("/close", Answer::ok().held_by(&gate)).start();
     let mut ekbo = Ekbo::with(&backend).set("shutdown_timeout", "3s").start();
     let mut alice = Client::connect(&ekbo);
     let since_signal = Stopwatch::start();

@@ -41,10 +41,7 @@ fn must_env_is_the_value_of_the_variable() {
 #[test]
 fn must_env_needs_the_variable() {
     let stderr = plan(r#"{{ must_env "ONE" }}"#).fails_to_start(1);
-    assert!(
-        stderr.contains("environment variable ONE is not defined"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("environment variable ONE is not defined"), "{stderr}");
     assert!(stderr.contains("config.yml"), "{stderr}");
 }
 
@@ -83,10 +80,7 @@ fn the_syntax_of_actions() {
 fn a_template_is_expanded_before_yaml_is_read() {
     let text = "port: 0\n# {{ must_env \"ONE\" }}\n";
     let stderr = Ekbo::configured(text).fails_to_start(1);
-    assert!(
-        stderr.contains("environment variable ONE is not defined"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("environment variable ONE is not defined"), "{stderr}");
 
     let ekbo = Ekbo::configured("port: 0\npath: {{ env \"MAP\" }}\n")
         .environment("MAP", "{ping: /from-the-map, stats: /numbers}")

@@ -14,10 +14,7 @@ fn the_file_lives_as_long_as_the_server() {
     let mut ekbo = Ekbo::alone().on_unix_socket().start();
     let path = ekbo.directory.join("ekbo.sock");
     assert!(is_socket(&path));
-    assert_eq!(
-        ekbo.wait_for_log("listen start").fields["sock"],
-        path.to_str().unwrap()
-    );
+    assert_eq!(ekbo.wait_for_log("listen start").fields["sock"], path.to_str().unwrap());
     ekbo.signal(Signal::Term);
     assert_eq!(ekbo.wait_exit().code(), Some(0));
     assert!(!path.exists());
@@ -49,16 +46,9 @@ fn everything_works_over_it() {
 fn the_permissions_follow_the_umask() {
     let ekbo = Ekbo::alone().on_unix_socket().start();
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    let umask = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Umask:"))
-        .unwrap()
-        .trim();
+    let umask = status.lines().find_map(|line| line.strip_prefix("Umask:")).unwrap().trim();
     let umask = u32::from_str_radix(umask, 8).unwrap();
-    let mode = fs::metadata(ekbo.directory.join("ekbo.sock"))
-        .unwrap()
-        .permissions()
-        .mode();
+    let mode = fs::metadata(ekbo.directory.join("ekbo.sock")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o777 & !umask);
 }
 
@@ -67,9 +57,7 @@ fn the_permissions_follow_the_umask() {
 fn an_existing_file_is_fatal() {
     let directory = Directory::new();
     let path = directory.write("ekbo.sock", "precious");
-    let stderr = Ekbo::alone()
-        .set("sock", path.to_str().unwrap())
-        .fails_to_start(1);
+    let stderr = Ekbo::alone().set("sock", path.to_str().unwrap()).fails_to_start(1);
     assert!(stderr.contains("listen sock error"), "{stderr}");
     assert!(stderr.contains(path.to_str().unwrap()), "{stderr}");
     assert_eq!(fs::read_to_string(path).unwrap(), "precious");
@@ -80,9 +68,7 @@ fn an_existing_file_is_fatal() {
 fn a_served_socket_is_fatal() {
     let first = Ekbo::alone().on_unix_socket().start();
     let path = first.directory.join("ekbo.sock");
-    let stderr = Ekbo::alone()
-        .set("sock", path.to_str().unwrap())
-        .fails_to_start(1);
+    let stderr = Ekbo::alone().set("sock", path.to_str().unwrap()).fails_to_start(1);
     assert!(stderr.contains("listen sock error"), "{stderr}");
     assert_eq!(first.get("/ping").status, 200);
 }
@@ -110,10 +96,7 @@ fn the_socket_of_a_killed_server_is_replaced() {
 /// KB-NET-2: a path that cannot be bound stops the start.
 #[test]
 fn an_impossible_path_is_fatal() {
-    for path in [
-        "/no/such/directory/ekbo.sock",
-        &format!("/tmp/{}.sock", "x".repeat(200)),
-    ] {
+    for path in ["/no/such/directory/ekbo.sock", &format!("/tmp/{}.sock", "x".repeat(200))] {
         let stderr = Ekbo::alone().set("sock", path).fails_to_start(1);
         assert!(stderr.contains("listen sock error"), "{stderr}");
         assert!(stderr.contains(path), "{stderr}");
@@ -124,10 +107,7 @@ fn an_impossible_path_is_fatal() {
 #[test]
 fn a_path_may_be_relative() {
     let ekbo = Ekbo::command_line(["-sock", "here.sock"]).start();
-    assert_eq!(
-        *ekbo.listener(),
-        Listener::Socket(ekbo.directory.join("here.sock"))
-    );
+    assert_eq!(*ekbo.listener(), Listener::Socket(ekbo.directory.join("here.sock")));
     assert!(is_socket(&ekbo.directory.join("here.sock")));
     assert_eq!(ekbo.get("/ping").status, 200);
 }

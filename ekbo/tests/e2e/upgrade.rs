@@ -19,27 +19,19 @@ const ORIGINS: [Option<&str>; 9] = [
 /// neither extensions nor subprotocol nor anything of the backend's.
 #[test]
 fn the_answer_has_only_what_it_needs() {
-    let answer = Answer::admit("alice")
-        .header("Set-Cookie", "a=b")
-        .header("X-Other", "x");
+    let answer = Answer::admit("alice").header("Set-Cookie", "a=b").header("X-Other", "x");
     let backend = Backend::plan().on("/connect", answer).start();
     let ekbo = Ekbo::with(&backend).start();
     let client = Client::to(&ekbo)
         .protocols("chat, superchat")
-        .header(
-            "Sec-WebSocket-Extensions",
-            "permessage-deflate; client_max_window_bits",
-        )
+        .header("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")
         .connect();
     let response = &client.response;
     assert_eq!(response.version, "HTTP/1.1");
     assert_eq!(response.header("Upgrade"), Some("websocket"));
     assert_eq!(response.header("Connection"), Some("Upgrade"));
     // The accept value of RFC 6455, section 1.3, whose key the client uses.
-    assert_eq!(
-        response.header("Sec-WebSocket-Accept"),
-        Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
-    );
+    assert_eq!(response.header("Sec-WebSocket-Accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
     let known = ["upgrade", "connection", "sec-websocket-accept", "date"];
     for (name, value) in &response.headers.0 {
         assert!(known.contains(&&*name.to_lowercase()), "{name}: {value}");
@@ -52,23 +44,12 @@ fn tokens_are_found_wherever_they_are() {
     let backend = Backend::admitting("alice").start();
     let ekbo = Ekbo::with(&backend).start();
     let plan = || Client::to(&ekbo);
-    plan()
-        .instead("Connection", "keep-alive, UPGRADE")
-        .connect();
-    plan()
-        .instead("Connection", "keep-alive")
-        .header("Connection", "x ,upgrade")
-        .connect();
+    plan().instead("Connection", "keep-alive, UPGRADE").connect();
+    plan().instead("Connection", "keep-alive").header("Connection", "x ,upgrade").connect();
     plan().instead("Upgrade", "h2c, WebSocket").connect();
-    plan()
-        .instead("Upgrade", "h2c")
-        .header("Upgrade", "websocket")
-        .connect();
+    plan().instead("Upgrade", "h2c").header("Upgrade", "websocket").connect();
     plan().instead("Sec-WebSocket-Version", "8, 13").connect();
-    plan()
-        .instead("Sec-WebSocket-Version", "8")
-        .header("sec-websocket-version", "13")
-        .connect();
+    plan().instead("Sec-WebSocket-Version", "8").header("sec-websocket-version", "13").connect();
 }
 
 /// 5.5: the length of the key is not checked.
@@ -77,9 +58,7 @@ fn any_key_will_do() {
     let backend = Backend::admitting("alice").start();
     let ekbo = Ekbo::with(&backend).start();
     for key in ["x", "not base64!", &"x".repeat(300)] {
-        Client::to(&ekbo)
-            .instead("Sec-WebSocket-Key", key)
-            .connect();
+        Client::to(&ekbo).instead("Sec-WebSocket-Key", key).connect();
     }
 }
 
@@ -89,9 +68,7 @@ fn connection_has_to_say_upgrade() {
     expect_refusals(400, "Bad Request\n", &|ekbo| {
         vec![
             Client::to(ekbo).without("Connection").refused(),
-            Client::to(ekbo)
-                .instead("Connection", "keep-alive")
-                .refused(),
+            Client::to(ekbo).instead("Connection", "keep-alive").refused(),
             Client::to(ekbo).instead("Connection", "upgraded").refused(),
             ekbo.get("/connect"),
         ]
@@ -114,9 +91,7 @@ fn upgrade_has_to_say_websocket() {
 #[test]
 fn the_method_has_to_be_get() {
     expect_refusals(405, "Method Not Allowed\n", &|ekbo| {
-        ["POST", "PUT", "OPTIONS"]
-            .map(|method| Client::to(ekbo).method(method).refused())
-            .into()
+        ["POST", "PUT", "OPTIONS"].map(|method| Client::to(ekbo).method(method).refused()).into()
     });
 }
 
@@ -135,12 +110,8 @@ fn the_version_has_to_be_13() {
     expect_refusals(400, "Bad Request\n", &|ekbo| {
         vec![
             Client::to(ekbo).without("Sec-WebSocket-Version").refused(),
-            Client::to(ekbo)
-                .instead("Sec-WebSocket-Version", "8")
-                .refused(),
-            Client::to(ekbo)
-                .instead("Sec-WebSocket-Version", "131")
-                .refused(),
+            Client::to(ekbo).instead("Sec-WebSocket-Version", "8").refused(),
+            Client::to(ekbo).instead("Sec-WebSocket-Version", "131").refused(),
         ]
     });
 }
@@ -163,9 +134,7 @@ fn there_has_to_be_a_key() {
         vec![
             Client::to(ekbo).without("Sec-WebSocket-Key").refused(),
             Client::to(ekbo).instead("Sec-WebSocket-Key", "").refused(),
-            Client::to(ekbo)
-                .instead("Sec-WebSocket-Key", "  ")
-                .refused(),
+            Client::to(ekbo).instead("Sec-WebSocket-Key", "  ").refused(),
         ]
     });
 }
@@ -175,25 +144,15 @@ fn there_has_to_be_a_key() {
 fn the_first_failing_check_decides() {
     let ekbo = Ekbo::alone().set("origin_policy", "same_origin").start();
     let bad = || {
-        let plan = Client::to(&ekbo)
-            .without("Sec-WebSocket-Key")
-            .origin("http://evil.example");
-        plan.instead("Sec-WebSocket-Version", "8")
-            .method("PUT")
-            .without("Upgrade")
+        let plan = Client::to(&ekbo).without("Sec-WebSocket-Key").origin("http://evil.example");
+        plan.instead("Sec-WebSocket-Version", "8").method("PUT").without("Upgrade")
     };
     assert_eq!(bad().without("Connection").refused().status, 400);
     assert_eq!(bad().refused().status, 400);
     assert_eq!(bad().header("Upgrade", "websocket").refused().status, 405);
     let got = || bad().header("Upgrade", "websocket").method("GET");
     assert_eq!(got().refused().status, 400);
-    assert_eq!(
-        got()
-            .instead("Sec-WebSocket-Version", "13")
-            .refused()
-            .status,
-        403
-    );
+    assert_eq!(got().instead("Sec-WebSocket-Version", "13").refused().status, 403);
 }
 
 /// A-series: under the policy `none` every Origin is fine.
@@ -206,17 +165,10 @@ fn the_policy_none_takes_any_origin() {
 /// A-series: `same_origin` wants host and port as they stand in Host, or no Origin at all.
 #[test]
 fn same_origin_compares_host_and_port() {
-    let without_port = [
-        None,
-        Some("http://chat.example.com"),
-        Some("HTTP://CHAT.Example.COM"),
-    ];
+    let without_port = [None, Some("http://chat.example.com"), Some("HTTP://CHAT.Example.COM")];
     expect_allowed("same_origin", "chat.example.com", &without_port);
-    let with_port = [
-        None,
-        Some("https://chat.example.com:9180"),
-        Some("HTTP://CHAT.Example.COM:9180"),
-    ];
+    let with_port =
+        [None, Some("https://chat.example.com:9180"), Some("HTTP://CHAT.Example.COM:9180")];
     expect_allowed("same_origin", "chat.example.com:9180", &with_port);
     expect_allowed("same_origin", "CHAT.EXAMPLE.com:9180", &with_port);
 }
@@ -231,11 +183,7 @@ fn same_hostname_compares_hosts() {
         Some("HTTP://CHAT.Example.COM"),
         Some("HTTP://CHAT.Example.COM:9180"),
     ];
-    for host in [
-        "chat.example.com",
-        "chat.example.com:9180",
-        "Chat.Example.Com:80",
-    ] {
+    for host in ["chat.example.com", "chat.example.com:9180", "Chat.Example.Com:80"] {
         expect_allowed("same_hostname", host, &allowed);
     }
 }
@@ -244,28 +192,14 @@ fn same_hostname_compares_hosts() {
 #[test]
 fn unusual_hosts_are_compared() {
     let backend = Backend::admitting("alice").start();
-    let ekbo = Ekbo::with(&backend)
-        .set("origin_policy", "same_origin")
-        .start();
-    let plan = Client::to(&ekbo)
-        .host("chat.example.com")
-        .origin("http://chat.example.com:80");
+    let ekbo = Ekbo::with(&backend).set("origin_policy", "same_origin").start();
+    let plan = Client::to(&ekbo).host("chat.example.com").origin("http://chat.example.com:80");
     assert_eq!(plan.refused().status, 403);
-    Client::to(&ekbo)
-        .host("[::1]:9180")
-        .origin("http://[::1]:9180")
-        .connect();
+    Client::to(&ekbo).host("[::1]:9180").origin("http://[::1]:9180").connect();
 
-    let ekbo = Ekbo::with(&backend)
-        .set("origin_policy", "same_hostname")
-        .start();
-    Client::to(&ekbo)
-        .host("[::1]:9180")
-        .origin("http://[::1]")
-        .connect();
-    let plan = Client::to(&ekbo)
-        .host("[::1]:9180")
-        .origin("http://[::2]:9180");
+    let ekbo = Ekbo::with(&backend).set("origin_policy", "same_hostname").start();
+    Client::to(&ekbo).host("[::1]:9180").origin("http://[::1]").connect();
+    let plan = Client::to(&ekbo).host("[::1]:9180").origin("http://[::2]:9180");
     assert_eq!(plan.refused().status, 403);
 }
 
@@ -273,18 +207,10 @@ fn unusual_hosts_are_compared() {
 #[test]
 fn the_first_origin_counts() {
     let backend = Backend::admitting("alice").start();
-    let ekbo = Ekbo::with(&backend)
-        .set("origin_policy", "same_origin")
-        .start();
+    let ekbo = Ekbo::with(&backend).set("origin_policy", "same_origin").start();
     let plan = || Client::to(&ekbo).host("chat.example.com");
-    plan()
-        .origin("http://chat.example.com")
-        .origin("http://evil.example")
-        .connect();
-    let refused = plan()
-        .origin("http://evil.example")
-        .origin("http://chat.example.com")
-        .refused();
+    plan().origin("http://chat.example.com").origin("http://evil.example").connect();
+    let refused = plan().origin("http://evil.example").origin("http://chat.example.com").refused();
     assert_eq!(refused.status, 403);
 }
 
@@ -293,10 +219,7 @@ fn the_first_origin_counts() {
 fn early_frames_are_read() {
     let gate = Gate::new();
     let answer = Answer::admit("alice").held_by(&gate).body("hello");
-    let backend = Backend::plan()
-        .on("/connect", answer)
-        .on("/receive", Answer::ok())
-        .start();
+    let backend = Backend::plan().on("/connect", answer).on("/receive", Answer::ok()).start();
     let ekbo = Ekbo::with(&backend).start();
     let pending = Client::to(&ekbo)
         .early(&Frame::text("first").unfinished())
@@ -308,10 +231,7 @@ fn early_frames_are_read() {
     let mut alice = pending.connect();
     alice.send(&Frame::text("second"));
     let received = backend.wait_for("/receive", 2);
-    assert_eq!(
-        [received[0].text(), received[1].text()],
-        ["first message", "second"]
-    );
+    assert_eq!([received[0].text(), received[1].text()], ["first message", "second"]);
     // The first message is the first data, not the first frame.
     let mut frames = [alice.receive(), alice.receive()];
     frames.sort_by_key(|frame| matches!(frame, Received::Pong(_)));
@@ -325,16 +245,10 @@ fn early_frames_are_read() {
 fn much_early_data_is_read() {
     let gate = Gate::new();
     let answer = Answer::admit("alice").held_by(&gate);
-    let backend = Backend::plan()
-        .on("/connect", answer)
-        .on("/receive", Answer::ok())
-        .start();
+    let backend = Backend::plan().on("/connect", answer).on("/receive", Answer::ok()).start();
     let ekbo = Ekbo::with(&backend).start();
     let long = "x".repeat(100_000);
-    let pending = Client::to(&ekbo)
-        .early(&Frame::text(&long))
-        .early(&Frame::text("end"))
-        .start();
+    let pending = Client::to(&ekbo).early(&Frame::text(&long)).early(&Frame::text("end")).start();
     gate.wait_until_reached_by(1);
     gate.open();
     let _alice = pending.connect();
@@ -348,24 +262,14 @@ fn much_early_data_is_read() {
 fn a_refusal_leaves_the_connection_usable() {
     let ekbo = Ekbo::alone().start();
     let mut http = ekbo.http();
-    assert_eq!(
-        http.exchange("GET /connect HTTP/1.1\r\nHost: x\r\n\r\n")
-            .status,
-        400
-    );
-    assert_eq!(
-        http.exchange("GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
-            .status,
-        200
-    );
+    assert_eq!(http.exchange("GET /connect HTTP/1.1\r\nHost: x\r\n\r\n").status, 400);
+    assert_eq!(http.exchange("GET /ping HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
 }
 
 /// 5.5: somebody else's client library takes the answer.
 #[test]
 fn a_conforming_client_connects() {
-    let backend = Backend::plan()
-        .on("/connect", Answer::admit("alice").body("hello"))
-        .start();
+    let backend = Backend::plan().on("/connect", Answer::admit("alice").body("hello")).start();
     let ekbo = Ekbo::with(&backend).start();
     let mut alice = Client::conforming(&ekbo);
     assert_eq!(alice.read().unwrap().to_text().unwrap(), "hello");
@@ -378,9 +282,7 @@ fn a_conforming_client_connects() {
 #[track_caller]
 fn expect_refusals(status: u16, body: &str, refuse: &dyn Fn(&Ekbo) -> Vec<Response>) {
     let backend = Backend::admitting("alice").start();
-    let ekbo = Ekbo::with(&backend)
-        .set("origin_policy", "same_origin")
-        .start();
+    let ekbo = Ekbo::with(&backend).set("origin_policy", "same_origin").start();
     let responses = refuse(&ekbo);
     for response in &responses {
         response.assert_is(status, "text/plain; charset=utf-8", body);
@@ -390,10 +292,7 @@ fn expect_refusals(status: u16, body: &str, refuse: &dyn Fn(&Ekbo) -> Vec<Respon
     }
     let refused = u64::try_from(responses.len()).unwrap();
     let stats = ekbo.stats();
-    assert_eq!(
-        (stats.total_connections, stats.connect_errors),
-        (refused, refused)
-    );
+    assert_eq!((stats.total_connections, stats.connect_errors), (refused, refused));
     assert_eq!(stats.connections, 0);
     assert_eq!(backend.requests("/connect").len(), 0);
 }

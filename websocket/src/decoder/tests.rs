@@ -34,10 +34,7 @@ fn run(
 ) -> Result<Vec<Event>, ProtocolError> {
     let mut events = Vec::new();
     let mut rest = bytes;
-    let mut sizes = pieces
-        .iter()
-        .copied()
-        .chain(std::iter::repeat(*pieces.last().unwrap()));
+    let mut sizes = pieces.iter().copied().chain(std::iter::repeat(*pieces.last().unwrap()));
     while !rest.is_empty() {
         let size = sizes.next().unwrap().max(1).min(rest.len());
         if lend && let Some(mut place) = decoder.lend() {
@@ -59,12 +56,7 @@ fn run(
 }
 
 fn decode(bytes: &[u8]) -> Result<Vec<Event>, ProtocolError> {
-    let whole = run(
-        &mut Decoder::new(1 << 20),
-        bytes,
-        &[bytes.len().max(1)],
-        false,
-    );
+    let whole = run(&mut Decoder::new(1 << 20), bytes, &[bytes.len().max(1)], false);
     let bytewise = run(&mut Decoder::new(1 << 20), bytes, &[1], false);
     if whole.is_ok() {
         assert_eq!(whole, bytewise);
@@ -104,10 +96,7 @@ fn a_ping_between_fragments_comes_first() {
     bytes.extend(frame(0x89, b"p"));
     bytes.extend(frame(0x00, b""));
     bytes.extend(frame(0x80, b"b"));
-    assert_eq!(
-        decode(&bytes).unwrap(),
-        [Event::Ping(Bytes::from_static(b"p")), text("ab")]
-    );
+    assert_eq!(decode(&bytes).unwrap(), [Event::Ping(Bytes::from_static(b"p")), text("ab")]);
 }
 
 #[test]
@@ -126,10 +115,7 @@ fn characters_may_be_split_but_not_broken() {
     bytes.extend(frame(0x80, &euro[1..]));
     assert_eq!(decode(&bytes).unwrap(), [text("€")]);
     assert_eq!(decode(&frame(0x81, &euro[..2])), Err(ProtocolError::Utf8));
-    assert_eq!(
-        decode(&frame(0x81, b"\xed\xa0\x80")),
-        Err(ProtocolError::Utf8)
-    );
+    assert_eq!(decode(&frame(0x81, b"\xed\xa0\x80")), Err(ProtocolError::Utf8));
 }
 
 #[test]
@@ -137,34 +123,20 @@ fn bad_text_is_refused_before_the_frame_is_complete() {
     let whole = frame(0x01, b"fine so far \xf4\x90 and this never comes");
     let mut decoder = Decoder::new(1 << 20);
     let upto = 6 + 14;
-    assert_eq!(
-        run(&mut decoder, &whole[..upto], &[upto], false),
-        Err(ProtocolError::Utf8)
-    );
+    assert_eq!(run(&mut decoder, &whole[..upto], &[upto], false), Err(ProtocolError::Utf8));
 }
 
 #[test]
 fn the_limit_is_checked_at_the_header_and_over_all_fragments() {
     let mut decoder = Decoder::new(10);
-    assert_eq!(
-        run(&mut decoder, &frame(0x82, &[0; 10]), &[99], false)
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(run(&mut decoder, &frame(0x82, &[0; 10]), &[99], false).unwrap().len(), 1);
     let header = &frame(0x82, &[0; 11])[..6];
-    assert_eq!(
-        run(&mut decoder, header, &[99], false),
-        Err(ProtocolError::TooLarge)
-    );
+    assert_eq!(run(&mut decoder, header, &[99], false), Err(ProtocolError::TooLarge));
 
     let mut decoder = Decoder::new(10);
     let mut bytes = frame(0x02, &[0; 6]);
     bytes.extend(frame(0x80, &[0; 5]));
-    assert_eq!(
-        run(&mut decoder, &bytes, &[99], false),
-        Err(ProtocolError::TooLarge)
-    );
+    assert_eq!(run(&mut decoder, &bytes, &[99], false), Err(ProtocolError::TooLarge));
 }
 
 #[test]

@@ -13,44 +13,21 @@ fn good(text: &str) -> Address {
 #[test]
 fn good_urls() {
     for (text, uri, host) in [
-        (
-            "http://localhost:12346/connect",
-            "http://localhost:12346/connect",
-            "localhost:12346",
-        ),
+        ("http://localhost:12346/connect", "http://localhost:12346/connect", "localhost:12346"),
         ("https://example.com", "https://example.com/", "example.com"),
-        (
-            "HTTP://Example.com/A?b=c",
-            "http://Example.com/A?b=c",
-            "Example.com",
-        ),
+        ("HTTP://Example.com/A?b=c", "http://Example.com/A?b=c", "Example.com"),
         ("http://h?x", "http://h/?x", "h"),
         ("http://[::1]:80/x", "http://[::1]:80/x", "[::1]:80"),
         ("http://h:/x", "http://h/x", "h"),
-        (
-            "http://:12346/x",
-            "http://localhost:12346/x",
-            "localhost:12346",
-        ),
-        (
-            "http://h/a b/\u{e9}?q= {}",
-            "http://h/a%20b/%C3%A9?q=%20{}",
-            "h",
-        ),
+        ("http://:12346/x", "http://localhost:12346/x", "localhost:12346"),
+        ("http://h/a b/\u{e9}?q= {}", "http://h/a%20b/%C3%A9?q=%20{}", "h"),
         ("http://h/%2F%zz", "", ""),
         ("http://h/a?100%", "http://h/a?100%", "h"),
         ("http://h/a?b#fragment", "http://h/a?b", "h"),
-        (
-            "http://under_score:1/",
-            "http://under_score:1/",
-            "under_score:1",
-        ),
+        ("http://under_score:1/", "http://under_score:1/", "under_score:1"),
     ] {
         if uri.is_empty() {
-            assert!(
-                matches!(Target::parse(text), Target::Unparsable(_)),
-                "{text}"
-            );
+            assert!(matches!(Target::parse(text), Target::Unparsable(_)), "{text}");
             continue;
         }
         let address = good(text);
@@ -83,10 +60,7 @@ fn unparsable_urls() {
         "http://h/\n",
         "unix:/a.sock:/%zz",
     ] {
-        assert!(
-            matches!(Target::parse(text), Target::Unparsable(_)),
-            "{text:?}"
-        );
+        assert!(matches!(Target::parse(text), Target::Unparsable(_)), "{text:?}");
     }
 }
 
@@ -110,10 +84,7 @@ fn unreachable_urls() {
         "unix:",
         "unix::/x",
     ] {
-        assert!(
-            matches!(Target::parse(text), Target::Unreachable(_)),
-            "{text:?}"
-        );
+        assert!(matches!(Target::parse(text), Target::Unreachable(_)), "{text:?}");
     }
     let long = format!("unix:/{}:/x", "a".repeat(107));
     assert!(matches!(Target::parse(&long), Target::Unreachable(_)));
@@ -128,10 +99,7 @@ fn unreachable_urls() {
 fn the_query_is_replaced() {
     let address = good("http://h/connect?configured=1");
     let with = |query| address.uri_with_query(query).unwrap().to_string();
-    assert_eq!(
-        with(Some("a=%2F&b={c|é}&d=?")),
-        "http://h/connect?a=%2F&b={c|é}&d=?"
-    );
+    assert_eq!(with(Some("a=%2F&b={c|é}&d=?")), "http://h/connect?a=%2F&b={c|é}&d=?");
     assert_eq!(with(None), "http://h/connect");
     assert_eq!(with(Some("")), "http://h/connect");
     assert_eq!(address.uri().to_string(), "http://h/connect?configured=1");
@@ -145,39 +113,21 @@ fn the_query_is_replaced() {
 #[test]
 fn unix_urls() {
     for (text, socket, path) in [
-        (
-            "unix:/run/app.sock:/url/path?q=1",
-            "/run/app.sock",
-            "/url/path?q=1",
-        ),
+        ("unix:/run/app.sock:/url/path?q=1", "/run/app.sock", "/url/path?q=1"),
         ("unix:/run/app.sock", "/run/app.sock", "/"),
         ("unix:app.sock:/x", "app.sock", "/x"),
         ("unix:/run/a:b.sock:/x", "/run/a:b.sock", "/x"),
         ("unix:/run/\u{e9} #.sock:/x#f", "/run/\u{e9} #.sock", "/x"),
     ] {
         let address = good(text);
-        assert_eq!(
-            unix_path_of(address.uri()),
-            Some(PathBuf::from(socket)),
-            "{text}"
-        );
+        assert_eq!(unix_path_of(address.uri()), Some(PathBuf::from(socket)), "{text}");
         assert_eq!(address.uri().path_and_query().unwrap(), path);
         assert_eq!(address.uri().scheme_str(), Some("http"));
         assert_eq!(address.host_header(), "localhost");
         assert_eq!(address.to_string(), text);
     }
-    for uri in [
-        "http://zz.unix/",
-        "http://2f6.unix/",
-        "http://.unix/",
-        "http://unix/",
-        "/x",
-    ] {
-        assert_eq!(
-            uri.parse().ok().and_then(|uri: Uri| unix_path_of(&uri)),
-            None,
-            "{uri}"
-        );
+    for uri in ["http://zz.unix/", "http://2f6.unix/", "http://.unix/", "http://unix/", "/x"] {
+        assert_eq!(uri.parse().ok().and_then(|uri: Uri| unix_path_of(&uri)), None, "{uri}");
     }
 }
 
@@ -202,14 +152,8 @@ fn credentials_become_a_header() {
 #[test]
 fn passwords_are_never_shown() {
     let target = Target::parse("http://user:secret@h:1/p?q");
-    assert_eq!(
-        good("http://user:secret@h:1/p?q").to_string(),
-        "http://****@h:1/p?q"
-    );
-    for text in [
-        format!("{target:?}"),
-        format!("{:?}", good("https://user:secret@h").uri),
-    ] {
+    assert_eq!(good("http://user:secret@h:1/p?q").to_string(), "http://****@h:1/p?q");
+    for text in [format!("{target:?}"), format!("{:?}", good("https://user:secret@h").uri)] {
         assert!(!text.contains("secret"), "{text}");
     }
     let header = good("http://user:secret@h").authorization;

@@ -7,14 +7,7 @@ use crate::flags::Flags;
 
 fn load_with(text: &str, flags: &Flags) -> Result<Loaded, ConfigError> {
     let environment = Environment::new([], Some("node".into()));
-    load_file(
-        Some(&File {
-            name: "config.yml",
-            text,
-        }),
-        flags,
-        &environment,
-    )
+    load_file(Some(&File { name: "config.yml", text }), flags, &environment)
 }
 
 fn config(text: &str) -> Config {
@@ -23,32 +16,18 @@ fn config(text: &str) -> Config {
 
 /// The error of a text, without what all of them begin with.
 fn error(text: &str) -> String {
-    let error = load_with(text, &Flags::default())
-        .err()
-        .unwrap()
-        .to_string();
-    error
-        .strip_prefix("load config error: ")
-        .unwrap()
-        .to_owned()
+    let error = load_with(text, &Flags::default()).err().unwrap().to_string();
+    error.strip_prefix("load config error: ").unwrap().to_owned()
 }
 
 /// The warnings of a text that closes its API.
 fn warnings(text: &str) -> Vec<(WarningKind, String)> {
     let loaded = load_with(&format!("api_token: t\n{text}"), &Flags::default()).unwrap();
-    loaded
-        .warnings
-        .iter()
-        .map(|warning| (warning.kind, warning.to_string()))
-        .collect()
+    loaded.warnings.iter().map(|warning| (warning.kind, warning.to_string())).collect()
 }
 
 fn flags(port: Option<&str>, sock: Option<&str>) -> Flags {
-    Flags {
-        port: port.map(Into::into),
-        sock: sock.map(Into::into),
-        ..Flags::default()
-    }
+    Flags { port: port.map(Into::into), sock: sock.map(Into::into), ..Flags::default() }
 }
 
 /// KB-CFG-4: 9180 whether or not an endpoint is set, and always a number.
@@ -60,10 +39,7 @@ fn the_port_is_a_number() {
     for port in ["65536", "-1", "+1", "echo", "0x10", "1.5", "\" 80\""] {
         let error = error(&format!("endpoint: e\nport: {port}"));
         assert!(error.starts_with("config.yml:2: port: "), "{error}");
-        assert!(
-            error.ends_with("is no port; write a number from 0 to 65535"),
-            "{error}"
-        );
+        assert!(error.ends_with("is no port; write a number from 0 to 65535"), "{error}");
     }
     let flag = load_with("", &flags(Some("http"), None)).err().unwrap();
     assert_eq!(
@@ -86,11 +62,7 @@ fn the_default_endpoint() {
     ] {
         let loaded = load_with(text, &flags(flag, None)).unwrap();
         assert_eq!(loaded.config.endpoint, endpoint, "{text}");
-        assert!(
-            loaded
-                .to_yaml()
-                .contains(&format!("\nendpoint: \"{endpoint}\"  # "))
-        );
+        assert!(loaded.to_yaml().contains(&format!("\nendpoint: \"{endpoint}\"  # ")));
     }
     let nameless = Environment::new([], None);
     let error = load_file(None, &Flags::default(), &nameless).err().unwrap();
@@ -137,11 +109,7 @@ fn a_socket_wins_over_a_port() {
 fn an_open_api_is_warned_about() {
     let open = |text| {
         let loaded = load_with(text, &Flags::default()).unwrap();
-        loaded
-            .warnings
-            .iter()
-            .filter(|warning| warning.kind == WarningKind::OpenApi)
-            .count()
+        loaded.warnings.iter().filter(|warning| warning.kind == WarningKind::OpenApi).count()
     };
     assert_eq!(open(""), 1);
     for text in ["api_token: t", "api_listen: localhost:1", "sock: /s"] {
@@ -154,48 +122,22 @@ fn an_open_api_is_warned_about() {
 fn api_listen_addresses() {
     let listens = |text: &str| config(&format!("api_listen: \"{text}\"")).api_listen;
     assert_eq!(listens(""), None);
-    for address in [
-        "127.0.0.1:9181",
-        "localhost:0",
-        "[::1]:9181",
-        "my_host-1.lan:1",
-    ] {
+    for address in ["127.0.0.1:9181", "localhost:0", "[::1]:9181", "my_host-1.lan:1"] {
         assert_eq!(listens(address), Some(ApiListen::Tcp(address.into())));
     }
-    assert_eq!(
-        listens("unix:/run/api"),
-        Some(ApiListen::Unix("/run/api".into()))
-    );
+    assert_eq!(listens("unix:/run/api"), Some(ApiListen::Unix("/run/api".into())));
     for (address, problem) in [
         ("9181", "has no port; write HOST:PORT or unix:/PATH.sock"),
-        (
-            "localhost",
-            "has no port; write HOST:PORT or unix:/PATH.sock",
-        ),
-        (
-            "localhost:http",
-            "has no port from 0 to 65535; write HOST:PORT or unix:/PATH.sock",
-        ),
-        (
-            "localhost:65536",
-            "has no port from 0 to 65535; write HOST:PORT or unix:/PATH.sock",
-        ),
-        (
-            ":9181",
-            "has no host; write 0.0.0.0:PORT for all interfaces",
-        ),
+        ("localhost", "has no port; write HOST:PORT or unix:/PATH.sock"),
+        ("localhost:http", "has no port from 0 to 65535; write HOST:PORT or unix:/PATH.sock"),
+        ("localhost:65536", "has no port from 0 to 65535; write HOST:PORT or unix:/PATH.sock"),
+        (":9181", "has no host; write 0.0.0.0:PORT for all interfaces"),
         ("[x]:1", "has no IPv6 address between [ and ]"),
-        (
-            "::1:9181",
-            "has no host name or address before the port; write IPv6 addresses in [ ]",
-        ),
+        ("::1:9181", "has no host name or address before the port; write IPv6 addresses in [ ]"),
         ("unix:", "has no socket path; write unix:/PATH.sock"),
     ] {
         let error = error(&format!("api_listen: \"{address}\""));
-        assert_eq!(
-            error,
-            format!("config.yml:1: api_listen: {address:?} {problem}")
-        );
+        assert_eq!(error, format!("config.yml:1: api_listen: {address:?} {problem}"));
     }
     assert!(error("sock: /s\napi_listen: unix:/s").ends_with("is the public socket already"));
 }
@@ -204,10 +146,7 @@ fn api_listen_addresses() {
 #[test]
 fn api_tokens() {
     let tokens = config("api_token: [one, two]").api_token;
-    assert_eq!(
-        tokens.iter().map(Secret::expose).collect::<Vec<_>>(),
-        ["one", "two"]
-    );
+    assert_eq!(tokens.iter().map(Secret::expose).collect::<Vec<_>>(), ["one", "two"]);
     assert_eq!(format!("{tokens:?}"), "[****, ****]");
     for token in ["\"two words\"", "\"a\\n\"", "\"\u{fc}\""] {
         assert_eq!(
@@ -223,35 +162,17 @@ fn api_tokens() {
 fn equal_paths_are_refused() {
     let slash = "\"/\" would take every path; write another, such as \"/connect/\"";
     for (text, problem) in [
-        (
-            "send: /close",
-            "path.send: \"/close\" is path.close as well; give each its own",
-        ),
-        (
-            "connect: /send",
-            "path.connect: \"/send\" is path.send as well; give each its own",
-        ),
-        (
-            "ping: /stats",
-            "path.ping: \"/stats\" is path.stats as well; give each its own",
-        ),
-        (
-            "send: /, close: /",
-            "path.send: \"/\" is path.close as well; give each its own",
-        ),
+        ("send: /close", "path.send: \"/close\" is path.close as well; give each its own"),
+        ("connect: /send", "path.connect: \"/send\" is path.send as well; give each its own"),
+        ("ping: /stats", "path.ping: \"/stats\" is path.stats as well; give each its own"),
+        ("send: /, close: /", "path.send: \"/\" is path.close as well; give each its own"),
         ("connect: /", &format!("path.connect: {slash}")),
         ("stats: /", &format!("path.stats: {slash}")),
     ] {
-        assert_eq!(
-            error(&format!("path: {{{text}}}")),
-            format!("config.yml:1: {problem}")
-        );
+        assert_eq!(error(&format!("path: {{{text}}}")), format!("config.yml:1: {problem}"));
     }
     assert_eq!(config("path: {ping: /}").paths.ping, "/");
-    assert_eq!(
-        config("path: {connect: /socket.io/}").paths.connect,
-        "/socket.io/"
-    );
+    assert_eq!(config("path: {connect: /socket.io/}").paths.connect, "/socket.io/");
     assert_eq!(config("path: {connect: /send/}").paths.connect, "/send/");
 }
 
@@ -277,11 +198,7 @@ fn callback_urls_are_checked() {
     for name in ["connect", "establish", "close"] {
         let found = warnings(&format!("callback: {{{name}: word}}"));
         assert_eq!(found[0].0, WarningKind::CallbackUrl);
-        assert!(
-            found[0]
-                .1
-                .ends_with("\"word\" is no URL; write http://HOST/PATH")
-        );
+        assert!(found[0].1.ends_with("\"word\" is no URL; write http://HOST/PATH"));
     }
     assert_eq!(
         error("callback: {receive: word}"),
@@ -306,22 +223,12 @@ fn a_connect_url_with_a_query_is_warned_about() {
 #[test]
 fn retries_have_a_pause() {
     let seconds = Duration::from_secs;
-    let retry = Retry {
-        base: seconds(1),
-        max: seconds(60),
-        age: seconds(86_400),
-    };
+    let retry = Retry { base: seconds(1), max: seconds(60), age: seconds(86_400) };
     assert_eq!(config("").callback.retry, retry);
     let zero = error("callback: {retry: {base: 0}}");
-    assert!(
-        zero.starts_with("config.yml:1: callback.retry.base: 0 would repeat"),
-        "{zero}"
-    );
+    assert!(zero.starts_with("config.yml:1: callback.retry.base: 0 would repeat"), "{zero}");
     let short = error("callback: {retry: {max: 500ms}}");
-    assert!(
-        short.starts_with("config.yml:1: callback.retry.max: shorter than"),
-        "{short}"
-    );
+    assert!(short.starts_with("config.yml:1: callback.retry.max: shorter than"), "{short}");
 }
 
 /// KB-CFG-1, KB-API-1: header names ignore case and have to be ones.
@@ -334,10 +241,7 @@ fn header_names_are_checked() {
     );
     for name in ["X-Kuiperbelt-Endpoint", "content-type", "Host"] {
         let error = error(&format!("session_header: {name}"));
-        assert!(
-            error.ends_with("has another meaning already; choose another name"),
-            "{error}"
-        );
+        assert!(error.ends_with("has another meaning already; choose another name"), "{error}");
     }
 }
 
@@ -350,14 +254,7 @@ fn header_values_are_checked() {
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_bytes()))
         .collect();
-    assert_eq!(
-        pairs,
-        [
-            ("x-foo", &b"Foo"[..]),
-            ("x-forwarded-for", b""),
-            ("x-token", b"t")
-        ]
-    );
+    assert_eq!(pairs, [("x-foo", &b"Foo"[..]), ("x-forwarded-for", b""), ("x-token", b"t")]);
     assert!(!format!("{set:?}").contains("\"t\""));
     assert_eq!(
         error("proxy_set_header: {X-Foo: \"a\\nb\"}"),
@@ -365,15 +262,9 @@ fn header_values_are_checked() {
          control character, which no header can carry; remove it"
     );
     let name = error("proxy_set_header: {\"X:\": a}");
-    assert!(
-        name.ends_with("\"X:\" is no header name; use letters, digits and -"),
-        "{name}"
-    );
+    assert!(name.ends_with("\"X:\" is no header name; use letters, digits and -"), "{name}");
     let endpoint = error("endpoint: |\n  node\n");
-    assert!(
-        endpoint.contains("endpoint: \"node\\n\" has a line end"),
-        "{endpoint}"
-    );
+    assert!(endpoint.contains("endpoint: \"node\\n\" has a line end"), "{endpoint}");
 }
 
 /// KB-CFG-3: the error of an unknown policy is the original's.
@@ -385,10 +276,7 @@ fn origin_policies() {
         ("same_hostname", OriginPolicy::SameHostname),
         ("\"\"", OriginPolicy::None),
     ] {
-        assert_eq!(
-            config(&format!("origin_policy: {word}")).origin_policy,
-            policy
-        );
+        assert_eq!(config(&format!("origin_policy: {word}")).origin_policy, policy);
     }
     assert_eq!(
         error("origin_policy: Same_Origin"),
@@ -405,19 +293,11 @@ fn choices() {
         ("binary", InvalidText::Binary),
         ("raw", InvalidText::Raw),
     ] {
-        assert_eq!(
-            config(&format!("invalid_text: {word}")).invalid_text,
-            choice
-        );
+        assert_eq!(config(&format!("invalid_text: {word}")).invalid_text, choice);
     }
-    for (word, choice) in [
-        ("keep", DuplicateSession::Keep),
-        ("replace", DuplicateSession::Replace),
-    ] {
-        assert_eq!(
-            config(&format!("duplicate_session: {word}")).duplicate_session,
-            choice
-        );
+    for (word, choice) in [("keep", DuplicateSession::Keep), ("replace", DuplicateSession::Replace)]
+    {
+        assert_eq!(config(&format!("duplicate_session: {word}")).duplicate_session, choice);
     }
     assert_eq!(
         error("duplicate_session: drop"),
@@ -444,10 +324,7 @@ fn zeros() {
     ];
     assert_eq!(off, [None; 5]);
     assert_eq!(config.shutdown_timeout, Duration::ZERO);
-    assert_eq!(
-        (config.max_body_size, config.max_message_size),
-        (None, None)
-    );
+    assert_eq!((config.max_body_size, config.max_message_size), (None, None));
     assert_eq!(config.send_queue_size, Some(0));
     for key in ["messages", "bytes"] {
         assert_eq!(

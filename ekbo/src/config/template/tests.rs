@@ -3,12 +3,7 @@
 use super::*;
 
 fn environment() -> Environment {
-    let variables = [
-        ("X", "value"),
-        ("EMPTY", ""),
-        ("d", "named"),
-        ("LINES", "1\n2\n3"),
-    ];
+    let variables = [("X", "value"), ("EMPTY", ""), ("d", "named"), ("LINES", "1\n2\n3")];
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
     Environment::new(variables, None)
 }
@@ -42,27 +37,14 @@ fn env_takes_the_first_set_variable() {
 /// KB-TPL-2: a variable that must be set, and may be empty.
 #[test]
 fn must_env_wants_a_set_variable() {
-    assert_eq!(
-        rendered(r#"[{{ must_env "X" }}{{ must_env "EMPTY" }}]"#),
-        "[value]"
-    );
+    assert_eq!(rendered(r#"[{{ must_env "X" }}{{ must_env "EMPTY" }}]"#), "[value]");
     let error = render("\n\na: {{ must_env \"A\" }}", &environment()).unwrap_err();
     assert_eq!(error.line, 3);
-    assert!(
-        error
-            .to_string()
-            .contains("environment variable A is not defined")
-    );
+    assert!(error.to_string().contains("environment variable A is not defined"));
     // One line, whatever the name.
     let message = problem("{{ must_env \"A\\nB\" }}").to_string();
-    assert!(
-        message.starts_with("environment variable A\\nB is not defined"),
-        "{message}"
-    );
-    let count = |given| Problem::ArgumentCount {
-        function: "must_env",
-        given,
-    };
+    assert!(message.starts_with("environment variable A\\nB is not defined"), "{message}");
+    let count = |given| Problem::ArgumentCount { function: "must_env", given };
     assert_eq!(problem("{{ must_env }}"), count(0));
     assert_eq!(problem(r#"{{ must_env "X" "Y" }}"#), count(2));
 }
@@ -71,14 +53,8 @@ fn must_env_wants_a_set_variable() {
 #[test]
 fn json_escape_escapes() {
     let source = "{{ \"a\\\"b\\\\c\\n\\t<&>\\u2028\\x01\" | json_escape }}";
-    assert_eq!(
-        rendered(source),
-        r#"a\"b\\c\n\t\u003c\u0026\u003e\u2028\u0001"#
-    );
-    let count = Problem::ArgumentCount {
-        function: "json_escape",
-        given: 0,
-    };
+    assert_eq!(rendered(source), r#"a\"b\\c\n\t\u003c\u0026\u003e\u2028\u0001"#);
+    let count = Problem::ArgumentCount { function: "json_escape", given: 0 };
     assert_eq!(problem("{{ json_escape }}"), count);
 }
 
@@ -89,10 +65,7 @@ fn string_literals() {
         (r#"{{ "a}}b" }}"#, "a}}b"),
         (r#"{{ `a}}"\n` }}"#, r#"a}}"\n"#),
         ("{{ `two\nlines` }}", "two\nlines"),
-        (
-            r#"{{ "\u00e9\U0001F600\x41\101\a\b\f\v\r\"" }}"#,
-            "é😀AA\u{7}\u{8}\u{c}\u{b}\r\"",
-        ),
+        (r#"{{ "\u00e9\U0001F600\x41\101\a\b\f\v\r\"" }}"#, "é😀AA\u{7}\u{8}\u{c}\u{b}\r\""),
         (r#"{{ "\xc3\xa9" }}"#, "é"),
         ("{{ \"\" }}", ""),
     ] {
@@ -107,11 +80,7 @@ fn string_literals() {
         (r#"{{ "\x+1" }}"#, r"\x+1"),
         (r#"{{ "\é" }}"#, r"\é"),
     ] {
-        assert_eq!(
-            problem(source),
-            Problem::BadEscape(escape.into()),
-            "{source}"
-        );
+        assert_eq!(problem(source), Problem::BadEscape(escape.into()), "{source}");
     }
     assert_eq!(problem(r#"{{ "\xff" }}"#), Problem::LiteralNotUtf8);
 }
@@ -127,10 +96,7 @@ fn pipelines() {
     ] {
         assert_eq!(rendered(source), text, "{source}");
     }
-    assert_eq!(
-        problem(r#"{{ env "X" | "a" }}"#),
-        Problem::LiteralInPipeline
-    );
+    assert_eq!(problem(r#"{{ env "X" | "a" }}"#), Problem::LiteralInPipeline);
     assert_eq!(problem(r#"{{ "X" "Y" | env }}"#), Problem::LiteralCalled);
     for source in ["{{ }}", "{{}}", "{{ | env }}", "{{ env | }}", "{{-  -}}"] {
         assert_eq!(problem(source), Problem::Empty, "{source}");
@@ -167,30 +133,18 @@ fn comments() {
 /// Section 3.1: anything beyond the list is refused with its line and name.
 #[test]
 fn anything_else_is_refused() {
-    for construct in [
-        "if", "range", "end", ".Env", "$x", "(env", "1", "'c'", "nil", "true", ":=", "-1",
-    ] {
+    for construct in
+        ["if", "range", "end", ".Env", "$x", "(env", "1", "'c'", "nil", "true", ":=", "-1"]
+    {
         let source = format!("a: 1\nb: {{{{ {construct} }}}}");
         let error = render(&source, &environment()).unwrap_err();
         assert_eq!(error.line, 2);
         assert_eq!(error.problem, Problem::Unsupported(construct.into()));
     }
-    assert_eq!(
-        problem("{{ printf }}"),
-        Problem::UnknownFunction("printf".into())
-    );
-    assert_eq!(
-        problem("{{ env must_env }}"),
-        Problem::Unsupported("must_env".into())
-    );
-    assert_eq!(
-        problem(r#"{{ "a""b" }}"#),
-        Problem::MissingBlank("\"b\"".into())
-    );
-    assert_eq!(
-        problem(r#"{{ env"X" }}"#),
-        Problem::MissingBlank("\"X\"".into())
-    );
+    assert_eq!(problem("{{ printf }}"), Problem::UnknownFunction("printf".into()));
+    assert_eq!(problem("{{ env must_env }}"), Problem::Unsupported("must_env".into()));
+    assert_eq!(problem(r#"{{ "a""b" }}"#), Problem::MissingBlank("\"b\"".into()));
+    assert_eq!(problem(r#"{{ env"X" }}"#), Problem::MissingBlank("\"X\"".into()));
 }
 
 /// Section 3.1: what is never closed is refused on the line where it begins.
@@ -199,20 +153,11 @@ fn what_is_never_closed_is_refused() {
     for source in ["{{", "{{ env", "{{ env }", "{{ env \"X\"\n}}", "{{-"] {
         assert_eq!(problem(source), Problem::Unclosed, "{source:?}");
     }
-    for source in [
-        "{{ \"a }}",
-        "{{ `a }}",
-        "{{ \"a\n\" }}",
-        "{{ \"a\\\n\" }}",
-        "{{ \"a\\",
-    ] {
+    for source in ["{{ \"a }}", "{{ `a }}", "{{ \"a\n\" }}", "{{ \"a\\\n\" }}", "{{ \"a\\"] {
         assert_eq!(problem(source), Problem::UnclosedLiteral, "{source:?}");
     }
     let message = problem("{{ env").to_string();
-    assert_eq!(
-        message,
-        "this {{ is never closed; end the action with }} on the same line"
-    );
+    assert_eq!(message, "this {{ is never closed; end the action with }} on the same line");
 }
 
 #[test]

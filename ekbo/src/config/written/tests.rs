@@ -8,10 +8,7 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
 }
 
 fn gather(text: &str, variables: &[(&str, &str)]) -> Result<(Settings, Vec<String>), ConfigError> {
-    let file = File {
-        name: "config.yml",
-        text,
-    };
+    let file = File { name: "config.yml", text };
     Settings::gather(Some(&file), &environment(variables), &Flags::default())
         .map(|(settings, warnings)| (settings, warnings.iter().map(ToString::to_string).collect()))
 }
@@ -27,14 +24,7 @@ fn error(text: &str) -> String {
 /// Section 3: an empty file means all defaults, of every key.
 #[test]
 fn an_empty_file_means_defaults() {
-    for text in [
-        "",
-        "# nothing\n",
-        "---\n",
-        "null",
-        "path:\ncallback: ~\n",
-        "\u{feff}",
-    ] {
+    for text in ["", "# nothing\n", "---\n", "null", "path:\ncallback: ~\n", "\u{feff}"] {
         let settings = settings(text);
         for key in KEYS {
             assert_eq!(settings.source(key.name), &Source::Default);
@@ -78,38 +68,20 @@ fn anchors_and_merge_keys_reach_the_settings() {
 #[test]
 fn a_wrong_type_names_file_line_and_key() {
     for (text, problem) in [
-        (
-            "\ncallback:\n  timeout: \"10\"\n",
-            "3: callback.timeout: \"10\" has no unit; write 10s",
-        ),
-        (
-            "path: /x",
-            "1: path: expected keys below it, found a single value",
-        ),
-        (
-            "port: 1\npath: [1]",
-            "2: path: expected keys below it, found a list",
-        ),
+        ("\ncallback:\n  timeout: \"10\"\n", "3: callback.timeout: \"10\" has no unit; write 10s"),
+        ("path: /x", "1: path: expected keys below it, found a single value"),
+        ("port: 1\npath: [1]", "2: path: expected keys below it, found a list"),
         ("port: {a: b}", "1: port: expected text, found a map"),
         ("{[a]: b}", "1: a key must be a word, found a list"),
-        (
-            "- a",
-            "1: expected keys and values such as `port: 9180`, found a list",
-        ),
-        (
-            "word",
-            "1: expected keys and values such as `port: 9180`, found a single value",
-        ),
+        ("- a", "1: expected keys and values such as `port: 9180`, found a list"),
+        ("word", "1: expected keys and values such as `port: 9180`, found a single value"),
         (
             "a: 1\nb: {{ if }}",
             "2: \"if\" is not supported in a template here; \
           there are strings, |, env, must_env and json_escape",
         ),
     ] {
-        assert_eq!(
-            error(text),
-            format!("load config error: config.yml:{problem}")
-        );
+        assert_eq!(error(text), format!("load config error: config.yml:{problem}"));
     }
     assert!(error("a: [1\n").starts_with("load config error: config.yml:2: not valid YAML: "));
 }
@@ -118,14 +90,8 @@ fn a_wrong_type_names_file_line_and_key() {
 #[test]
 fn lines_survive_the_template() {
     let text = "# {{ env \"LINES\" }}\nidle_timeout: 10\n";
-    let fault = gather(text, &[("LINES", "1\n#2\n#3")])
-        .err()
-        .unwrap()
-        .to_string();
-    assert!(
-        fault.starts_with("load config error: config.yml:2: idle_timeout"),
-        "{fault}"
-    );
+    let fault = gather(text, &[("LINES", "1\n#2\n#3")]).err().unwrap().to_string();
+    assert!(fault.starts_with("load config error: config.yml:2: idle_timeout"), "{fault}");
 }
 
 /// D4: an unknown key is a warning that names the nearest key.
@@ -133,10 +99,7 @@ fn lines_survive_the_template() {
 fn an_unknown_key_is_a_warning() {
     let text = "prot: 1\ncallback:\n  timout: 1s\nhubs: [{path: /x}]\ncallback.timeout: 1s\n";
     let (_, warnings) = gather(text, &[]).unwrap();
-    assert_eq!(
-        warnings[0],
-        "config.yml:1: unknown key \"prot\"; did you mean port?"
-    );
+    assert_eq!(warnings[0], "config.yml:1: unknown key \"prot\"; did you mean port?");
     assert_eq!(
         warnings[1],
         "config.yml:3: unknown key \"callback.timout\"; did you mean callback.timeout?"
@@ -168,10 +131,7 @@ fn the_environment_beats_the_file() {
     let text = "port: 2\npath: {send: /file}\nidle_timeout: 3s\n";
     let (settings, _) = gather(text, &variables).unwrap();
     assert_eq!(settings.text("port"), Some("1"));
-    assert_eq!(
-        settings.source("port"),
-        &Source::Environment("EKBO_PORT".into())
-    );
+    assert_eq!(settings.source("port"), &Source::Environment("EKBO_PORT".into()));
     assert_eq!(settings.text("path.send"), Some("/alias"));
     assert_eq!(settings.text("path.close"), Some("/own"));
     assert_eq!(settings.duration("idle_timeout"), Duration::from_secs(3));
@@ -203,21 +163,9 @@ fn a_variable_and_its_alias_must_agree() {
 #[test]
 fn an_error_in_the_environment_names_the_variable() {
     for (variable, text, problem) in [
-        (
-            "EKBO_CALLBACK_TIMEOUT",
-            "10",
-            "callback.timeout: \"10\" has no unit; write 10s",
-        ),
-        (
-            "EKBO_CLOSE_FRAME",
-            "1",
-            "close_frame: \"1\" is not true or false; write true or false",
-        ),
-        (
-            "EKBO_PROXY_SET_HEADER",
-            "{a",
-            "proxy_set_header: not valid YAML: ",
-        ),
+        ("EKBO_CALLBACK_TIMEOUT", "10", "callback.timeout: \"10\" has no unit; write 10s"),
+        ("EKBO_CLOSE_FRAME", "1", "close_frame: \"1\" is not true or false; write true or false"),
+        ("EKBO_PROXY_SET_HEADER", "{a", "proxy_set_header: not valid YAML: "),
     ] {
         let error = gather("", &[(variable, text)]).err().unwrap().to_string();
         let start = format!("load config error: environment {variable}: {problem}");
@@ -228,15 +176,8 @@ fn an_error_in_the_environment_names_the_variable() {
 /// KB-CLI-5: flags beat everything; an empty one is as good as none.
 #[test]
 fn flags_beat_the_environment() {
-    let flags = Flags {
-        port: Some("3".into()),
-        sock: Some(String::new()),
-        ..Flags::default()
-    };
-    let file = File {
-        name: "config.yml",
-        text: "port: 1\nsock: /file\n",
-    };
+    let flags = Flags { port: Some("3".into()), sock: Some(String::new()), ..Flags::default() };
+    let file = File { name: "config.yml", text: "port: 1\nsock: /file\n" };
     let environment = environment(&[("EKBO_PORT", "2")]);
     let (settings, _) = Settings::gather(Some(&file), &environment, &flags).unwrap();
     assert_eq!(settings.text("port"), Some("3"));
@@ -263,10 +204,7 @@ fn the_print_names_sources_and_masks_secrets() {
         "send_queue_size: null  # default",
         "max_body_size: 16MiB  # default",
     ] {
-        assert!(
-            print.lines().any(|printed| printed == line),
-            "{line} is not in\n{print}"
-        );
+        assert!(print.lines().any(|printed| printed == line), "{line} is not in\n{print}");
     }
     assert!(!print.contains("secret@") && !print.contains("\"secret\""));
 }

@@ -12,13 +12,7 @@ fn value(node: &Node, name: &str) -> Node {
         panic!("{node:?} is no map");
     };
     let named = |key: &Node| matches!(&key.content, Content::Scalar(s) if s.text == name);
-    pairs
-        .iter()
-        .rev()
-        .find(|(key, _)| named(key))
-        .unwrap()
-        .1
-        .clone()
+    pairs.iter().rev().find(|(key, _)| named(key)).unwrap().1.clone()
 }
 
 fn text(node: &Node) -> &str {
@@ -29,32 +23,16 @@ fn text(node: &Node) -> &str {
 }
 
 fn plain(text: &str) -> Scalar {
-    Scalar {
-        text: text.into(),
-        plain: true,
-    }
+    Scalar { text: text.into(), plain: true }
 }
 
 /// Section 3: nothing, comments, `---` and null are as good as an empty file.
 #[test]
 fn a_file_without_content_is_empty() {
-    for text in [
-        "",
-        "# only a comment\n",
-        "\u{feff}",
-        "\n\n",
-        "\u{feff}# comment\n",
-    ] {
+    for text in ["", "# only a comment\n", "\u{feff}", "\n\n", "\u{feff}# comment\n"] {
         assert_eq!(parse(text), Ok(None), "{text:?}");
     }
-    for text in [
-        "---\n",
-        "--- # comment\n",
-        "null\n",
-        "~",
-        "---\n...\n",
-        "\u{feff}---\n",
-    ] {
+    for text in ["---\n", "--- # comment\n", "null\n", "~", "---\n...\n", "\u{feff}---\n"] {
         assert!(root(text).is_null(), "{text:?}");
     }
 }
@@ -62,9 +40,7 @@ fn a_file_without_content_is_empty() {
 /// Section 3: only the first document counts, however broken the second is.
 #[test]
 fn a_second_document_is_never_looked_at() {
-    let broken = [
-        "{", "port: [", "\tx", "a: b: c", "*nowhere", "\"open", "%", "@", "- a\nb",
-    ];
+    let broken = ["{", "port: [", "\tx", "a: b: c", "*nowhere", "\"open", "%", "@", "- a\nb"];
     for second in broken {
         for separator in ["---\n", "--- ", "...\n", "...\n---\n"] {
             let file = format!("port: 1\n{separator}{second}\n");
@@ -97,10 +73,7 @@ fn anchors_and_merge_keys_are_resolved() {
 #[test]
 fn a_merge_key_wants_maps() {
     for text in ["<<: 1", "a: &a [1]\n<<: *a", "a: &a {}\n<<: [*a, 1]"] {
-        assert!(
-            parse(text).unwrap_err().problem.starts_with("`<<` wants"),
-            "{text}"
-        );
+        assert!(parse(text).unwrap_err().problem.starts_with("`<<` wants"), "{text}");
     }
     assert_eq!(text(&value(&root("\"<<\": 1"), "<<")), "1");
 }
@@ -113,24 +86,11 @@ fn expansion_and_depth_are_bounded() {
         let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
         bomb.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
     }
-    assert!(
-        parse(&bomb)
-            .unwrap_err()
-            .problem
-            .contains("more than 10000 values")
-    );
+    assert!(parse(&bomb).unwrap_err().problem.contains("more than 10000 values"));
     let deep = format!("a: {}{}", "[".repeat(100), "]".repeat(100));
-    assert!(
-        parse(&deep)
-            .unwrap_err()
-            .problem
-            .contains("nested more than 32")
-    );
+    assert!(parse(&deep).unwrap_err().problem.contains("nested more than 32"));
     let itself = parse("a: &a [1, *a]").unwrap_err();
-    assert_eq!(
-        itself.problem,
-        "an alias cannot stand inside the node it names"
-    );
+    assert_eq!(itself.problem, "an alias cannot stand inside the node it names");
 }
 
 #[test]
@@ -146,17 +106,11 @@ fn core_tags_are_followed_and_others_refused() {
     let node = root("a: !!str 10\nb: !!int \"10\"\nc: !!map {}\nd: !!seq []\n");
     assert_eq!(
         value(&node, "a").content,
-        Content::Scalar(Scalar {
-            text: "10".into(),
-            plain: false
-        })
+        Content::Scalar(Scalar { text: "10".into(), plain: false })
     );
     assert_eq!(value(&node, "b").content, Content::Scalar(plain("10")));
     let refused = parse("a: !!binary aGVsbG8=").unwrap_err().problem;
-    assert!(
-        refused.contains("binary\" does not belong here"),
-        "{refused}"
-    );
+    assert!(refused.contains("binary\" does not belong here"), "{refused}");
     assert!(parse("a: !!map [1]").is_err());
     assert!(parse("a: !own {}").is_err());
 }
@@ -164,27 +118,16 @@ fn core_tags_are_followed_and_others_refused() {
 /// KB-CFG-1: the YAML 1.1 boolean words, unquoted.
 #[test]
 fn boolean_words() {
-    for word in [
-        "true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", "Y",
-    ] {
+    for word in ["true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", "Y"] {
         assert_eq!(plain(word).boolean(), Some(true), "{word}");
     }
-    for word in [
-        "false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", "N",
-    ] {
+    for word in ["false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", "N"] {
         assert_eq!(plain(word).boolean(), Some(false), "{word}");
     }
     for word in ["tRUE", "1", "0", "", "enabled"] {
         assert_eq!(plain(word).boolean(), None, "{word}");
     }
-    assert_eq!(
-        Scalar {
-            text: "true".into(),
-            plain: false
-        }
-        .boolean(),
-        None
-    );
+    assert_eq!(Scalar { text: "true".into(), plain: false }.boolean(), None);
 }
 
 /// KB-CFG-1: YAML 1.1 integers and floats.
@@ -204,48 +147,22 @@ fn numbers() {
     ] {
         assert_eq!(plain(text).number(), Some(Number::Integer(value)), "{text}");
     }
-    for (text, value) in [
-        ("1.5", 1.5),
-        (".5", 0.5),
-        ("08", 8.0),
-        ("-1.", -1.0),
-        ("1e3", 1e3),
-    ] {
+    for (text, value) in [("1.5", 1.5), (".5", 0.5), ("08", 8.0), ("-1.", -1.0), ("1e3", 1e3)] {
         assert_eq!(plain(text).number(), Some(Number::Float(value)), "{text}");
     }
-    for text in [
-        "", "ten", "0x", "--5", "1-5", "1.2.3", "10s", ".", "_1", "+", "e5", ".inf",
-    ] {
+    for text in ["", "ten", "0x", "--5", "1-5", "1.2.3", "10s", ".", "_1", "+", "e5", ".inf"] {
         assert_eq!(plain(text).number(), None, "{text}");
     }
-    assert_eq!(
-        Scalar {
-            text: "10".into(),
-            plain: false
-        }
-        .number(),
-        None
-    );
+    assert_eq!(Scalar { text: "10".into(), plain: false }.number(), None);
 }
 
 #[test]
 fn quoted_text_reads_back() {
-    for original in [
-        "",
-        "a \"b\" \\ c",
-        "# no comment: {x}",
-        "l1\nl2\r\tx\u{1}",
-        "\u{2028}\u{e9}",
-    ] {
+    for original in ["", "a \"b\" \\ c", "# no comment: {x}", "l1\nl2\r\tx\u{1}", "\u{2028}\u{e9}"]
+    {
         let quoted = quoted(original);
         assert!(!quoted.contains('\n'));
         let node = root(&quoted);
-        assert_eq!(
-            node.content,
-            Content::Scalar(Scalar {
-                text: original.into(),
-                plain: false
-            })
-        );
+        assert_eq!(node.content, Content::Scalar(Scalar { text: original.into(), plain: false }));
     }
 }

@@ -111,17 +111,13 @@ impl Backend {
 
     /// Admits every client as `key`, without a first message; takes close callbacks.
     pub(crate) fn admitting(key: &str) -> BackendPlan {
-        Self::plan()
-            .on("/connect", Answer::admit(key))
-            .on("/close", Answer::ok())
+        Self::plan().on("/connect", Answer::admit(key)).on("/close", Answer::ok())
     }
 
     /// Admits every client under the key that is its query string; takes close callbacks.
     pub(crate) fn admitting_by_query() -> BackendPlan {
         Self::plan()
-            .on_request("/connect", |request| {
-                Answer::admit(request.query().unwrap_or_default())
-            })
+            .on_request("/connect", |request| Answer::admit(request.query().unwrap_or_default()))
             .on("/close", Answer::ok())
     }
 
@@ -136,11 +132,7 @@ impl Backend {
         path: &str,
         behaviour: impl Fn(&Request) -> Answer + Send + Sync + 'static,
     ) {
-        self.state
-            .behaviours
-            .lock()
-            .unwrap()
-            .insert(path.to_owned(), Arc::new(behaviour));
+        self.state.behaviours.lock().unwrap().insert(path.to_owned(), Arc::new(behaviour));
     }
 
     /// Whether there is an answer for `path` other than 404.
@@ -172,10 +164,7 @@ impl Backend {
     /// The requests for `path` so far, in the order in which they arrived.
     #[track_caller]
     pub(crate) fn requests(&self, path: &str) -> Vec<Request> {
-        self.all_requests()
-            .into_iter()
-            .filter(|request| request.path() == path)
-            .collect()
+        self.all_requests().into_iter().filter(|request| request.path() == path).collect()
     }
 
     /// All requests so far, in the order in which they arrived. Panics when something arrived
@@ -261,11 +250,9 @@ impl BackendPlan {
     /// Listens on a unix socket.
     pub(crate) fn start_unix(self, path: &Path) -> Backend {
         let listener = UnixListener::bind(path).unwrap();
-        self.run(
-            Address::Unix(path.to_owned()),
-            Directory::new(),
-            move || Some(Wire::Unix(listener.accept().unwrap().0)),
-        )
+        self.run(Address::Unix(path.to_owned()), Directory::new(), move || {
+            Some(Wire::Unix(listener.accept().unwrap().0))
+        })
     }
 
     /// Listens with TLS, as `localhost`, under a certificate nobody else knows.
@@ -299,10 +286,7 @@ impl BackendPlan {
         directory: Directory,
         mut accept: impl FnMut() -> Option<Wire> + Send + 'static,
     ) -> Backend {
-        let state = Arc::new(State {
-            behaviours: Mutex::new(self.0),
-            ..State::default()
-        });
+        let state = Arc::new(State { behaviours: Mutex::new(self.0), ..State::default() });
         let shared = state.clone();
         thread::spawn(move || {
             while let Some(wire) = accept() {
@@ -324,11 +308,7 @@ impl BackendPlan {
                 });
             }
         });
-        Backend {
-            state,
-            address,
-            directory,
-        }
+        Backend { state, address, directory }
     }
 }
 

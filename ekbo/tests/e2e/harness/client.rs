@@ -64,13 +64,7 @@ impl Client {
         draft.add("Sec-WebSocket-Version", b"13");
         draft.add("Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ==");
         let path = "/connect".to_owned();
-        ClientPlan {
-            ekbo,
-            path,
-            query: None,
-            draft,
-            early: Vec::new(),
-        }
+        ClientPlan { ekbo, path, query: None, draft, early: Vec::new() }
     }
 
     /// Opens a WebSocket at `/connect` with somebody else's client library, which closes and
@@ -131,19 +125,13 @@ impl Client {
 
     #[track_caller]
     pub(crate) fn expect_pong(&mut self, payload: &str) {
-        assert_eq!(
-            self.receive(),
-            Received::Pong(payload.as_bytes().to_owned())
-        );
+        assert_eq!(self.receive(), Received::Pong(payload.as_bytes().to_owned()));
     }
 
     /// Expects a close frame with that code and reason; the connection is still there after it.
     #[track_caller]
     pub(crate) fn expect_close(&mut self, code: u16, reason: &str) {
-        assert_eq!(
-            self.receive(),
-            Received::Close(Some((code, reason.to_owned())))
-        );
+        assert_eq!(self.receive(), Received::Close(Some((code, reason.to_owned()))));
     }
 
     /// Expects a close frame with that code and whatever reason.
@@ -183,16 +171,8 @@ impl Client {
     #[track_caller]
     fn read_frame(&mut self) -> Result<(u8, Vec<u8>), End> {
         let start = self.incoming.exactly(2)?;
-        assert_eq!(
-            start[0] & 0xf0,
-            0x80,
-            "a fragment or a reserved bit: {start:x?}"
-        );
-        assert_eq!(
-            start[1] & 0x80,
-            0,
-            "a masked frame from a server: {start:x?}"
-        );
+        assert_eq!(start[0] & 0xf0, 0x80, "a fragment or a reserved bit: {start:x?}");
+        assert_eq!(start[1] & 0x80, 0, "a masked frame from a server: {start:x?}");
         let length = match start[1] {
             126 => {
                 let bytes = self.incoming.exactly(2)?;
@@ -209,10 +189,7 @@ impl Client {
             length => usize::from(length),
         };
         let opcode = start[0] & 0x0f;
-        assert!(
-            opcode < Frame::CLOSE || length < 126,
-            "a control frame of {length} bytes"
-        );
+        assert!(opcode < Frame::CLOSE || length < 126, "a control frame of {length} bytes");
         Ok((opcode, self.incoming.exactly(length)?))
     }
 }
@@ -222,13 +199,8 @@ fn read_close(payload: &[u8]) -> Option<(u16, String)> {
     if payload.is_empty() {
         return None;
     }
-    let (code, reason) = payload
-        .split_first_chunk()
-        .expect("a close payload of one byte");
-    Some((
-        u16::from_be_bytes(*code),
-        String::from_utf8(reason.to_vec()).unwrap(),
-    ))
+    let (code, reason) = payload.split_first_chunk().expect("a close payload of one byte");
+    Some((u16::from_be_bytes(*code), String::from_utf8(reason.to_vec()).unwrap()))
 }
 
 impl ClientPlan<'_> {
@@ -301,10 +273,7 @@ impl ClientPlan<'_> {
         let mut bytes = self.draft.to_bytes();
         bytes.extend(self.early);
         http.write(bytes);
-        Pending {
-            http,
-            method: self.draft.method().to_owned(),
-        }
+        Pending { http, method: self.draft.method().to_owned() }
     }
 
     /// Opens the WebSocket; panics when it is refused.
@@ -332,10 +301,7 @@ impl Pending {
     pub(crate) fn connect(mut self) -> Client {
         let response = self.http.read_answer_to(&self.method);
         assert_eq!(response.status, 101, "{response:?} {:?}", response.text());
-        Client {
-            incoming: self.http.into_incoming(),
-            response,
-        }
+        Client { incoming: self.http.into_incoming(), response }
     }
 
     /// Waits for the refusal; panics when there is none.

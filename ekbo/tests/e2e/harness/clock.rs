@@ -1,9 +1,6 @@
 //! Waiting. The one place of the tests that looks at the clock or sleeps.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "tests of another process have real time only"
-)]
+#![allow(clippy::disallowed_methods, reason = "tests of another process have real time only")]
 
 use std::thread;
 use std::time::{Duration, Instant};

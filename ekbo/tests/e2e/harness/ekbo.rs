@@ -145,10 +145,7 @@ impl Ekbo {
     /// `/send` of a text to the sessions with these keys, one header field each.
     #[track_caller]
     pub(crate) fn send<const N: usize>(&self, keys: [&str; N], body: impl AsRef<[u8]>) -> Response {
-        self.request("POST", "/send")
-            .sessions(keys)
-            .body(body)
-            .send()
+        self.request("POST", "/send").sessions(keys).body(body).send()
     }
 
     /// `/close` with a text as the last word.
@@ -158,10 +155,7 @@ impl Ekbo {
         keys: [&str; N],
         body: impl AsRef<[u8]>,
     ) -> Response {
-        self.request("POST", "/close")
-            .sessions(keys)
-            .body(body)
-            .send()
+        self.request("POST", "/close").sessions(keys).body(body).send()
     }
 
     #[track_caller]
@@ -179,9 +173,7 @@ impl Ekbo {
     #[track_caller]
     pub(crate) fn wait_until_unknown(&self, key: &str) {
         eventually(&format!("{key} is unknown"), || {
-            self.send([key], "are you there?")
-                .text()
-                .contains("session is not found")
+            self.send([key], "are you there?").text().contains("session is not found")
         });
     }
 
@@ -199,9 +191,7 @@ impl Ekbo {
     #[track_caller]
     pub(crate) fn wait_for_log(&self, part: &str) -> LogLine {
         eventually_some(&format!("`{part}` in the log"), || {
-            self.log()
-                .into_iter()
-                .find(|line| line.message.contains(part))
+            self.log().into_iter().find(|line| line.message.contains(part))
         })
     }
 
@@ -268,11 +258,7 @@ impl Stats {
         assert_eq!(response.status, 200, "{response:?}");
         let json: serde_json::Value = serde_json::from_str(response.text()).unwrap();
         assert_eq!(json.as_object().unwrap().len(), 6, "{json}");
-        let count = |name: &str| {
-            json[name]
-                .as_u64()
-                .unwrap_or_else(|| panic!("{name}: {json}"))
-        };
+        let count = |name: &str| json[name].as_u64().unwrap_or_else(|| panic!("{name}: {json}"));
         Self {
             connections: count("connections"),
             total_connections: count("total_connections"),

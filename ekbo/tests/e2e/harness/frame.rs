@@ -95,12 +95,7 @@ impl Frame {
         match self.mask {
             Some(mask) => {
                 bytes.extend(mask);
-                bytes.extend(
-                    self.payload
-                        .iter()
-                        .zip(mask.iter().cycle())
-                        .map(|(b, m)| b ^ m),
-                );
+                bytes.extend(self.payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
             }
             None => bytes.extend(&self.payload),
         }

@@ -15,31 +15,19 @@ impl Headers {
     #[track_caller]
     pub(crate) fn only(&self, name: &str) -> Option<&str> {
         let values = self.all(name);
-        assert!(
-            values.len() < 2,
-            "{name} came {} times: {values:?}",
-            values.len()
-        );
+        assert!(values.len() < 2, "{name} came {} times: {values:?}", values.len());
         values.first().copied()
     }
 
     /// The values of all fields of that name, in order.
     pub(crate) fn all(&self, name: &str) -> Vec<&str> {
-        let named = self
-            .0
-            .iter()
-            .filter(|(field, _)| field.eq_ignore_ascii_case(name));
+        let named = self.0.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));
         named.map(|(_, value)| value.as_str()).collect()
     }
 
     fn has_token(&self, name: &str, token: &str) -> bool {
-        let tokens = self
-            .all(name)
-            .into_iter()
-            .flat_map(|value| value.split(','));
-        tokens
-            .map(str::trim)
-            .any(|one| one.eq_ignore_ascii_case(token))
+        let tokens = self.all(name).into_iter().flat_map(|value| value.split(','));
+        tokens.map(str::trim).any(|one| one.eq_ignore_ascii_case(token))
     }
 }
 
@@ -69,14 +57,8 @@ pub(crate) fn read_request(incoming: &mut Incoming) -> Result<Message, NoMessage
         read_length(incoming, &headers).unwrap_or(Ok(Vec::new()))
     };
     match body {
-        Ok(body) => Ok(Message {
-            first_line,
-            headers,
-            body,
-        }),
-        Err(end) => Err(NoMessage::Broken(format!(
-            "{told}: body cut off by {end:?}"
-        ))),
+        Ok(body) => Ok(Message { first_line, headers, body }),
+        Err(end) => Err(NoMessage::Broken(format!("{told}: body cut off by {end:?}"))),
     }
 }
 
@@ -102,12 +84,7 @@ pub(crate) fn read_response(incoming: &mut Incoming, method: &str) -> Result<Res
         })
     };
     let body = body.map_err(|end| broken(&format!("body cut off by {end:?}")))?;
-    Ok(Response {
-        version,
-        status,
-        headers,
-        body,
-    })
+    Ok(Response { version, status, headers, body })
 }
 
 fn read_head(incoming: &mut Incoming) -> Result<(String, Headers), NoMessage> {
@@ -125,9 +102,7 @@ fn read_head(incoming: &mut Incoming) -> Result<(String, Headers), NoMessage> {
         let (name, value) = line
             .split_once(':')
             .ok_or_else(|| NoMessage::Broken(format!("{first_line}: not a field: {line:?}")))?;
-        headers
-            .0
-            .push((name.to_owned(), value.trim_matches([' ', '\t']).to_owned()));
+        headers.0.push((name.to_owned(), value.trim_matches([' ', '\t']).to_owned()));
     }
 }
 
@@ -142,9 +117,7 @@ fn text_of_line(line: &[u8]) -> Result<String, NoMessage> {
 
 fn read_length(incoming: &mut Incoming, headers: &Headers) -> Option<Result<Vec<u8>, End>> {
     let length = headers.only("Content-Length")?;
-    let length = length
-        .parse()
-        .unwrap_or_else(|_| panic!("Content-Length: {length}"));
+    let length = length.parse().unwrap_or_else(|_| panic!("Content-Length: {length}"));
     Some(incoming.exactly(length))
 }
 
@@ -323,18 +296,14 @@ impl Draft {
     }
 
     pub(crate) fn remove(&mut self, name: &str) {
-        self.fields
-            .retain(|(field, _)| !field.eq_ignore_ascii_case(name));
+        self.fields.retain(|(field, _)| !field.eq_ignore_ascii_case(name));
     }
 
     /// The request as it goes over the wire; `Host` is added if there is none, and
     /// `Content-Length` if neither it nor `Transfer-Encoding` is there and it is needed.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let has = |name: &str| {
-            self.fields
-                .iter()
-                .any(|(field, _)| field.eq_ignore_ascii_case(name))
-        };
+        let has =
+            |name: &str| self.fields.iter().any(|(field, _)| field.eq_ignore_ascii_case(name));
         let mut bytes = format!("{} {} HTTP/1.1\r\n", self.method, self.target).into_bytes();
         if !has("Host") {
             bytes.extend(b"Host: localhost\r\n");

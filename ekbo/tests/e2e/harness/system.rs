@@ -24,14 +24,7 @@ pub(crate) fn send_signal(process: u32, signal: Signal) {
 
 /// Makes closing the socket send a TCP reset instead of the orderly end.
 pub(crate) fn reset_on_close(stream: &TcpStream) {
-    set_option(
-        stream,
-        libc::SO_LINGER,
-        &libc::linger {
-            l_onoff: 1,
-            l_linger: 0,
-        },
-    );
+    set_option(stream, libc::SO_LINGER, &libc::linger { l_onoff: 1, l_linger: 0 });
 }
 
 /// A port that was free a moment ago. It is none that the system gives to whoever asks for any,
@@ -41,9 +34,7 @@ pub(crate) fn free_port() -> u16 {
     let asked = ASKED.fetch_add(1, Ordering::Relaxed);
     let process = u16::try_from(process::id() % 1_000).unwrap();
     let mut ports = (10_000 + process * 20 + asked % 20)..30_100;
-    ports
-        .find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
-        .expect("a free port")
+    ports.find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()).expect("a free port")
 }
 
 fn set_option<T>(stream: &TcpStream, name: libc::c_int, value: &T) {

@@ -123,10 +123,7 @@ pub(crate) struct Incoming {
 
 impl Incoming {
     pub(crate) fn new(wire: Wire) -> Self {
-        Self {
-            wire,
-            unused: Vec::new(),
-        }
+        Self { wire, unused: Vec::new() }
     }
 
     pub(crate) fn wire(&mut self) -> &mut Wire {
@@ -137,10 +134,7 @@ impl Incoming {
     pub(crate) fn line(&mut self) -> Result<Vec<u8>, End> {
         let mut searched = 0;
         loop {
-            if let Some(at) = self.unused[searched..]
-                .iter()
-                .position(|&byte| byte == b'\n')
-            {
+            if let Some(at) = self.unused[searched..].iter().position(|&byte| byte == b'\n') {
                 let rest = self.unused.split_off(searched + at + 1);
                 return Ok(std::mem::replace(&mut self.unused, rest));
             }

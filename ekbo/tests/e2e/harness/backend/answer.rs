@@ -60,10 +60,7 @@ impl Answer {
 
     pub(crate) fn status(status: u16) -> Self {
         Self {
-            head: Some(Head {
-                status,
-                fields: Vec::new(),
-            }),
+            head: Some(Head { status, fields: Vec::new() }),
             first: None,
             steps: Vec::new(),
             hangs_up: false,
@@ -87,10 +84,7 @@ impl Answer {
 
     /// A field of the head. `Content-Length` and `Transfer-Encoding` replace the correct one.
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
-        let head = self
-            .head
-            .as_mut()
-            .expect("a raw answer is written as it is");
+        let head = self.head.as_mut().expect("a raw answer is written as it is");
         head.fields.push((name.to_owned(), value.to_owned()));
         self
     }
@@ -147,11 +141,7 @@ impl Answer {
                 }
             }
         }
-        if self.hangs_up {
-            Ending::HangUp
-        } else {
-            Ending::Stay
-        }
+        if self.hangs_up { Ending::HangUp } else { Ending::Stay }
     }
 
     fn length(&self) -> usize {

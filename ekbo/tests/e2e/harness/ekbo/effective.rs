@@ -36,19 +36,11 @@ impl Effective {
                 continue;
             }
             sections.truncate((line.len() - content.len()) / 2);
-            let (key, rest) = content
-                .split_once(':')
-                .unwrap_or_else(|| panic!("{line:?}"));
+            let (key, rest) = content.split_once(':').unwrap_or_else(|| panic!("{line:?}"));
             let (value, source) = rest.split_once(" # ").unwrap_or((rest, ""));
             let value = value.trim().trim_matches(['"', '\'']).to_owned();
             let dotted = [&sections[..], &[key]].concat().join(".");
-            entries.insert(
-                dotted,
-                Entry {
-                    value,
-                    source: source.trim().to_owned(),
-                },
-            );
+            entries.insert(dotted, Entry { value, source: source.trim().to_owned() });
             sections.push(key);
         }
         Self(entries)
@@ -68,8 +60,6 @@ impl Effective {
 
     #[track_caller]
     fn entry(&self, key: &str) -> &Entry {
-        self.0
-            .get(key)
-            .unwrap_or_else(|| panic!("no {key} in {self:?}"))
+        self.0.get(key).unwrap_or_else(|| panic!("no {key} in {self:?}"))
     }
 }

@@ -43,23 +43,11 @@ impl Log {
 
     /// The lines that are log lines: `TIME<tab>LEVEL<tab>MESSAGE[<tab>{JSON}]`.
     pub(super) fn lines(&self) -> Vec<LogLine> {
-        self.0
-            .lock()
-            .unwrap()
-            .lines
-            .iter()
-            .filter_map(|line| LogLine::parse(line))
-            .collect()
+        self.0.lock().unwrap().lines.iter().filter_map(|line| LogLine::parse(line)).collect()
     }
 
     pub(super) fn text(&self) -> String {
-        self.0
-            .lock()
-            .unwrap()
-            .lines
-            .iter()
-            .map(|line| format!("{line}\n"))
-            .collect()
+        self.0.lock().unwrap().lines.iter().map(|line| format!("{line}\n")).collect()
     }
 
     /// Whether nothing more will come.
@@ -77,10 +65,6 @@ impl LogLine {
         let fields = parts.next().map_or(Value::Null, |fields| {
             serde_json::from_str(fields).unwrap_or_else(|error| panic!("{error}: {line}"))
         });
-        Some(Self {
-            level,
-            message,
-            fields,
-        })
+        Some(Self { level, message, fields })
     }
 }

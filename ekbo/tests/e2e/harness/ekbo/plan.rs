@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use super::super::clock::{eventually, eventually_some, patiently};
+use super::super::clock::{eventually, patiently};
 use super::super::directory::Directory;
 use super::log::Log;
 use super::{Ekbo, Listener};
@@ -149,17 +149,16 @@ impl EkboPlan {
         let mut process = self.spawn();
         let log = Log::follow(process.stderr.take().unwrap());
         let (stdout, _) = collect(process.stdout.take().unwrap());
-        let public = eventually_some(what, || {
+        let found = patiently(|| {
             assert!(!log.has_ended(), "ekbo did not start:\n{}", log.text());
             listener(&log, &stdout.lock().unwrap())
         });
-        Ekbo {
-            process,
-            log,
-            stdout,
-            public,
-            directory: self.directory,
-        }
+        let Some(public) = found else {
+            let _ = process.kill();
+            let _ = process.wait();
+            panic!("waited in vain for {what}, the log is:\n{}", log.text());
+        };
+        Ekbo { process, log, stdout, public, directory: self.directory }
     }
 
     /// Runs it to its end, which must come by itself.
@@ -176,11 +175,7 @@ impl EkboPlan {
         eventually("the last line of the log", || log.has_ended());
         whole.join().unwrap();
         let stdout = stdout.lock().unwrap().clone();
-        Finished {
-            code: status.code(),
-            stdout,
-            stderr: log.text(),
-        }
+        Finished { code: status.code(), stdout, stderr: log.text() }
     }
 
     /// Runs it and checks that it ends with `code` before it listens anywhere; returns what it
@@ -217,17 +212,14 @@ impl EkboPlan {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", env!("CARGO_BIN_EXE_ekbo")))
+        command.spawn().unwrap_or_else(|error| panic!("{}: {error}", env!("CARGO_BIN_EXE_ekbo")))
     }
 }
 
 impl Keys {
     fn set(&mut self, key: &str, value: &str) {
         let Some((section, rest)) = key.split_once('.') else {
-            self.0
-                .insert(key.to_owned(), Entry::Value(value.to_owned()));
+            self.0.insert(key.to_owned(), Entry::Value(value.to_owned()));
             return;
         };
         let section = self.0.entry(section.to_owned());
@@ -254,10 +246,7 @@ fn collect(mut stream: impl Read + Send + 'static) -> (Arc<Mutex<String>>, JoinH
     let reader = thread::spawn(move || {
         let mut piece = [0; 4096];
         while let Ok(length @ 1..) = stream.read(&mut piece) {
-            shared
-                .lock()
-                .unwrap()
-                .push_str(&String::from_utf8_lossy(&piece[..length]));
+            shared.lock().unwrap().push_str(&String::from_utf8_lossy(&piece[..length]));
         }
     });
     (collected, reader)
