@@ -115,6 +115,7 @@ impl Session {
         let mut outbox = Outbox::default();
         if let Some(first) = first {
             outbox.push(first.frame().clone());
+            outbox.head_bytes = first.frame().len();
         }
         Self(Arc::new(Inner { key: key.into(), limits, outbox: Mutex::new(outbox) }))
     }
@@ -194,6 +195,7 @@ impl Session {
         let mut outbox = self.0.outbox.lock();
         if outbox.stage == Stage::Establishing {
             outbox.stage = Stage::Open;
+            outbox.head_bytes = outbox.queue.front().map_or(0, Bytes::len);
         }
         outbox.grant(&self.0.limits);
     }
@@ -290,7 +292,7 @@ impl Outbox {
     fn has_room(&self, limits: &Limits, offer: &Offer) -> bool {
         let size = offer.frame.as_ref().map_or(0, Bytes::len);
         if self.stage == Stage::Establishing {
-            let waiting = self.outstanding_bytes - self.head_bytes;
+            let waiting = self.outstanding_bytes.saturating_sub(self.head_bytes);
             return waiting == 0 || waiting + size <= limits.before_established;
         }
         let waiting = self.outstanding.saturating_sub(1);
@@ -298,7 +300,7 @@ impl Outbox {
             _ if self.outstanding == 0 => true,
             Capacity::Messages(count) => waiting < count,
             Capacity::Bounded { messages, bytes } => {
-                let waiting_bytes = self.outstanding_bytes - self.head_bytes;
+                let waiting_bytes = self.outstanding_bytes.saturating_sub(self.head_bytes);
                 waiting == 0 || (waiting < messages && waiting_bytes + size <= bytes)
             }
         }
@@ -314,7 +316,7 @@ impl Outbox {
     }
 
     fn push(&mut self, frame: Bytes) {
-        if self.outstanding == 0 {
+        if self.outstanding == 0 && self.stage != Stage::Establishing {
             self.head_bytes = frame.len();
         }
         self.outstanding += 1;
