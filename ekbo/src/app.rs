@@ -20,7 +20,7 @@ use crate::access_log::logged;
 use crate::backend_api::{self, BackendApi};
 use crate::callback::target::Target;
 use crate::callback::{self, Gateway};
-use crate::config::{ApiListen, Config, DuplicateSession, Listen};
+use crate::config::{ApiListen, Config, DuplicateSession, Listen, Loaded};
 use crate::demo;
 
 /// What of the shutdown time is kept for sessions and close callbacks, whatever requests take.
@@ -48,59 +48,94 @@ impl fmt::Display for StartError {
     }
 }
 
+impl StartError {
+    fn listen(is_unix: bool, place: String, error: &io::Error) -> Self {
+        let what = if is_unix { "listen sock error" } else { "listen port error" };
+        let remedy = match (error.kind(), is_unix) {
+            (io::ErrorKind::AddrInUse, false) => {
+                "another program listens there; stop it or choose another port"
+            }
+            (io::ErrorKind::AddrInUse, true) => {
+                "another program listens there, or the file is no socket; stop it, remove the file \
+                 or choose another path"
+            }
+            (io::ErrorKind::PermissionDenied, _) => {
+                "this user may not listen there; choose another place or user"
+            }
+            (io::ErrorKind::AddrNotAvailable, _) => {
+                "this machine has no such address; choose one of its own"
+            }
+            (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, true) => {
+                "the directory does not exist; make it or choose another path"
+            }
+            (io::ErrorKind::InvalidInput, true) => {
+                "the path is too long for a socket; choose one of at most 107 bytes"
+            }
+            (_, true) => "choose another path",
+            (_, false) => "choose another address",
+        };
+        Self { what, place, reason: format!("{error}: {remedy}") }
+    }
+}
+
 impl App {
     /// Builds the server of a configuration and binds its sockets.
-    pub(crate) fn build(config: &Config) -> Result<Self, StartError> {
+    pub(crate) fn build(loaded: &Loaded) -> Result<Self, StartError> {
+        let config = &loaded.config;
         let mut app = Self::without_listeners(config);
         let (public, api) = app.doors(config)?;
-        match &config.listen {
-            Listen::Tcp(port) => {
-                app.listen(Listener::everywhere(*port), "port", port.to_string(), public, None)?;
-            }
-            Listen::Unix(path) => {
-                let place = path.display().to_string();
-                app.listen(Listener::unix(path), "sock", place, public, None)?;
-            }
+        let (key, value, bound) = match &config.listen {
+            Listen::Tcp(port) => ("port", port.to_string(), Listener::everywhere(*port)),
+            Listen::Unix(path) => ("sock", path.display().to_string(), Listener::unix(path)),
+        };
+        let at = |key, value| format!("{}: {key} {value}", loaded.place_of(key));
+        let bound =
+            bound.map_err(|error| StartError::listen(key == "sock", at(key, value), &error))?;
+        app.listeners.push((bound, public));
+        if let Some(listen) = &config.api_listen {
+            let (value, bound) = match listen {
+                ApiListen::Tcp(address) => {
+                    (address.clone(), resolve(address).and_then(Listener::tcp))
+                }
+                ApiListen::Unix(path) => (path.display().to_string(), Listener::unix(path)),
+            };
+            let is_unix = matches!(listen, ApiListen::Unix(_));
+            let at = at("api_listen", value);
+            let bound = bound.map_err(|error| StartError::listen(is_unix, at, &error))?;
+            app.listeners.push((bound, api));
         }
-        match &config.api_listen {
-            Some(ApiListen::Tcp(address)) => {
-                let bound = resolve(address).and_then(Listener::tcp);
-                app.listen(bound, "port", address.clone(), api, Some("api"))?;
-            }
-            Some(ApiListen::Unix(path)) => {
-                let place = path.display().to_string();
-                app.listen(Listener::unix(path), "sock", place, api, Some("api"))?;
-            }
-            None => {}
-        }
+        app.say_where();
         Ok(app)
     }
 
     /// Builds the demonstration: a gateway on loopback, the chat page, and a backend beside it.
     /// Returns what to tell the person who started it.
     pub(crate) fn demo(mut config: Config) -> Result<(Self, demo::Backend, String), StartError> {
-        let Listen::Tcp(port) = config.listen else {
-            let reason = "the demo listens on a TCP port; leave out -sock".to_owned();
-            return Err(StartError { what: "listen sock error", place: "demo".to_owned(), reason });
+        let port = match config.listen {
+            Listen::Tcp(port) => port,
+            Listen::Unix(_) => {
+                let place = "flag -sock".to_owned();
+                let reason = "the demo listens on a TCP port; leave -sock out".to_owned();
+                return Err(StartError { what: "listen sock error", place, reason });
+            }
         };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let listener =
-            Listener::tcp(address).map_err(|error| listen_error("port", address, &error))?;
+        let listener = Listener::tcp(address)
+            .map_err(|error| StartError::listen(false, format!("port {port}"), &error))?;
         let address = listener.address().unwrap_or(address);
-        info!(port = address.port().to_string(), "listen start");
         let backend = demo::Backend::start(address)
-            .map_err(|error| listen_error("port", "of the demo's backend", &error))?;
+            .map_err(|error| StartError::listen(false, "the demo's backend".to_owned(), &error))?;
         let callback = |path| Some(Target::parse(&format!("http://{}{path}", backend.address())));
         config.callback.connect = callback("/connect");
         config.callback.establish = callback("/establish");
         config.callback.receive = callback("/receive");
         config.callback.close = callback("/close");
         config.close_callback_on_api_close = true;
-        config.api_listen = None;
         let mut app = Self::without_listeners(&config);
         let (mut public, _) = app.doors(&config)?;
         add(&mut public, "/", Lead::Http(page()))?;
         app.listeners.push((listener, public));
+        app.say_where();
         Ok((app, backend, demo::welcome(address)))
     }
 
@@ -153,20 +188,13 @@ impl App {
         Ok((public, private))
     }
 
-    fn listen(
-        &mut self,
-        bound: io::Result<Listener>,
-        kind: &'static str,
-        place: String,
-        doors: Doors,
-        purpose: Option<&'static str>,
-    ) -> Result<(), StartError> {
-        let listener = bound.map_err(|error| listen_error(kind, &place, &error))?;
-        let port = listener.address().map(|address| address.port().to_string());
-        let sock = (kind == "sock").then_some(place);
-        info!(port, sock, "for" = purpose, "listen start");
-        self.listeners.push((listener, doors));
-        Ok(())
+    /// Logs what is listened on; the second listener is the backend's.
+    fn say_where(&self) {
+        for ((listener, _), purpose) in self.listeners.iter().zip([None, Some("api")]) {
+            let port = listener.address().map(|address| address.port().to_string());
+            let sock = listener.path().map(|path| path.display().to_string());
+            info!(port, sock, "for" = purpose, "listen start");
+        }
     }
 
     /// Runs until `stop` says why to stop, then stops in order.
@@ -286,19 +314,4 @@ fn page() -> Service {
 fn resolve(address: &str) -> io::Result<SocketAddr> {
     let found = address.to_socket_addrs()?.next();
     found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such host"))
-}
-
-fn listen_error(kind: &str, place: impl fmt::Display, error: &io::Error) -> StartError {
-    let what = if kind == "sock" { "listen sock error" } else { "listen port error" };
-    let remedy = match (error.kind(), kind) {
-        (io::ErrorKind::AddrInUse, "sock") => {
-            "; another program listens there, or the file is no socket: stop it or choose another path"
-        }
-        (io::ErrorKind::AddrInUse, _) => {
-            "; another program listens there: stop it or choose another port"
-        }
-        (io::ErrorKind::PermissionDenied, _) => "; this user may not listen there",
-        _ => "",
-    };
-    StartError { what, place: format!("{kind} {place}"), reason: format!("{error}{remedy}") }
 }

@@ -130,7 +130,7 @@ impl BackendApi {
             kind.as_bytes().to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded")
         });
         let form = if is_form && has_form(&head.method) {
-            self.read(body).await.unwrap_or_default()
+            self.read(body, true).await.unwrap_or_default()
         } else {
             Bytes::new()
         };
@@ -192,7 +192,7 @@ impl BackendApi {
         if announces_more_than(&head.headers, self.config.max_body) {
             return Refused::TooLarge.into();
         }
-        let body = match self.read(body).await {
+        let body = match self.read(body, !known.is_empty()).await {
             Ok(body) => body,
             Err(refused) => return refused.into(),
         };
@@ -237,13 +237,19 @@ impl BackendApi {
         Ok((known, unknown))
     }
 
-    async fn read(&self, mut body: Body) -> Result<Bytes, Refused> {
+    /// The whole body, or, when nobody wants it, nothing of it, with the same refusals.
+    async fn read(&self, mut body: Body, is_wanted: bool) -> Result<Bytes, Refused> {
         let mut whole = BytesMut::new();
+        let mut size = 0;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| Refused::Unreadable)?;
             if let Ok(data) = frame.into_data() {
-                if data.len() > self.config.max_body - whole.len() {
+                if data.len() > self.config.max_body - size {
                     return Err(Refused::TooLarge);
+                }
+                size += data.len();
+                if !is_wanted {
+                    continue;
                 }
                 if whole.is_empty() && hyper::body::Body::is_end_stream(&body) {
                     return Ok(data);
@@ -337,6 +343,7 @@ fn end(head: &Parts) -> Result<End, InvalidClose> {
         Some(code) => code
             .to_str()
             .ok()
+            .filter(|code| code.bytes().all(|byte| byte.is_ascii_digit()))
             .and_then(|code| u16::from_str(code).ok())
             .and_then(CloseCode::from_wire)
             .ok_or(InvalidClose::Code)?,
@@ -496,7 +503,7 @@ mod tests {
             end(&[(code, "4000"), (reason, "gr%C3%BC%C3%9Fe")]),
             Ok((4000, "grüße".to_owned()))
         );
-        for wrong in ["1006", "999", "abc", "70000", ""] {
+        for wrong in ["1006", "999", "abc", "70000", "+4000", ""] {
             assert_eq!(end(&[(code, wrong)]), Err(InvalidClose::Code), "{wrong}");
         }
         assert_eq!(end(&[(reason, "%ff")]), Err(InvalidClose::Reason));

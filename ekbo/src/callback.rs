@@ -68,7 +68,7 @@ impl Gateway {
             client.clone(),
             config.close.clone(),
             headers.clone(),
-            config.timeout.unwrap_or(CLOSE_TIMEOUT),
+            close_timeout(config.timeout),
             config.retry,
         );
         Self { config, headers, client, closer }
@@ -227,6 +227,11 @@ impl Gateway {
     }
 }
 
+/// A close callback never waits for ever: it would never be repeated.
+fn close_timeout(timeout: Option<Duration>) -> Duration {
+    timeout.unwrap_or(CLOSE_TIMEOUT)
+}
+
 /// A refusal of our own, with the status as the body.
 fn refused(status: StatusCode, reason: &dyn std::fmt::Display) -> Refusal {
     error!(error = %reason, status = status.as_u16(), "connect error before upgrade");
@@ -264,6 +269,13 @@ mod tests {
         assert!(relayed(StatusCode::UNAUTHORIZED, None, "".into()).is_error);
         let unchanged = relayed(StatusCode::NOT_MODIFIED, Some(&kind), "".into());
         assert!(!unchanged.answer.headers().contains_key(CONTENT_TYPE));
+    }
+
+    /// D14
+    #[test]
+    fn a_close_callback_has_a_time_out_always() {
+        assert_eq!(close_timeout(None), Duration::from_secs(30));
+        assert_eq!(close_timeout(Some(Duration::from_millis(500))), Duration::from_millis(500));
     }
 
     #[test]

@@ -201,6 +201,11 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
+    /// Where the value of a key was written: `config.yml:3`, `flag -port`.
+    pub(crate) fn place_of(&self, key: &str) -> String {
+        self.settings.source(key).to_string()
+    }
+
     /// The effective configuration as YAML with the meaning and source of each value; secrets are
     /// masked.
     pub(crate) fn to_yaml(&self) -> String {
@@ -229,6 +234,11 @@ pub(crate) fn load(flags: &Flags, environment: &Environment) -> Result<Loaded, C
     };
     let file = text.as_deref().map(|text| File { name, text });
     load_file(file.as_ref(), flags, environment)
+}
+
+/// The defaults with what the flags change: no file and no environment.
+pub(crate) fn defaults(flags: &Flags) -> Result<Loaded, ConfigError> {
+    load_file(None, flags, &Environment::new([], Some("localhost".to_owned())))
 }
 
 fn load_file(

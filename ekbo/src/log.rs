@@ -3,6 +3,10 @@
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use http::HeaderMap;
 use serde_json::{Map, Value};
@@ -10,7 +14,7 @@ use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::format;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -18,8 +22,16 @@ use tracing_subscriber::{Layer, Registry};
 
 use crate::flags::LogLevel;
 
-/// Starts logging for the whole process.
-pub(crate) fn start(level: LogLevel) {
+/// Lines that wait to be written.
+const QUEUED_LINES: usize = 4096;
+
+/// How long the last lines may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Starts logging for the whole process. Lines are written by a thread of their own: whoever reads
+/// standard error too slowly loses lines, and never stops the server.
+#[must_use = "dropping it waits for the last lines to be written"]
+pub(crate) fn start(level: LogLevel) -> Writer {
     let level = match level {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Info => LevelFilter::INFO,
@@ -28,7 +40,9 @@ pub(crate) fn start(level: LogLevel) {
     };
     let ours = Targets::new().with_target("ekbo", level).with_target("kuiperbelt", level);
     // A second start in one process keeps the first; there is none.
-    let _ = Registry::default().with(Lines.with_filter(ours)).try_init();
+    let (writer, lines) = Writer::start();
+    let _ = Registry::default().with(lines.with_filter(ours)).try_init();
+    writer
 }
 
 /// Header fields for a log line, credentials masked.
@@ -38,10 +52,11 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, (name, value)) in self.0.iter().enumerate() {
             let separator = if at > 0 { "; " } else { "" };
-            let is_secret = matches!(
-                name.as_str(),
-                "authorization" | "cookie" | "set-cookie" | "proxy-authorization"
-            );
+            let is_secret = value.is_sensitive()
+                || matches!(
+                    name.as_str(),
+                    "authorization" | "cookie" | "set-cookie" | "proxy-authorization"
+                );
             let value = String::from_utf8_lossy(value.as_bytes());
             let value = if is_secret { "****" } else { &*value };
             write!(f, "{separator}{name}: {value}")?;
@@ -62,14 +77,57 @@ impl fmt::Display for Bytes<'_> {
     }
 }
 
-struct Lines;
+/// Where log lines go: a bounded queue to the writer's thread.
+struct Lines {
+    queue: SyncSender<String>,
+    lost: Arc<AtomicU64>,
+}
+
+/// The thread that writes log lines.
+pub(crate) struct Writer {
+    stop: SyncSender<String>,
+    stopped: Receiver<()>,
+}
+
+impl Writer {
+    fn start() -> (Self, Lines) {
+        let (queue, lines) = sync_channel::<String>(QUEUED_LINES);
+        let (tell, stopped) = sync_channel(1);
+        let lost = Arc::new(AtomicU64::new(0));
+        let missing = Arc::clone(&lost);
+        std::thread::spawn(move || {
+            for line in lines {
+                // An empty line asks to stop. With standard error gone there is nowhere to say so.
+                let _ = std::io::stderr().write_all(line.as_bytes());
+                let count = missing.swap(0, Ordering::Relaxed);
+                if count > 0 {
+                    let _ = writeln!(std::io::stderr(), "{count} log lines were lost");
+                }
+                if line.is_empty() {
+                    break;
+                }
+            }
+            let _ = tell.send(());
+        });
+        (Self { stop: queue.clone(), stopped }, Lines { queue, lost })
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // A queue that stays full is one that nobody reads.
+        if self.stop.try_send(String::new()).is_ok() {
+            let _ = self.stopped.recv_timeout(LAST_LINES);
+        }
+    }
+}
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let mut line = String::with_capacity(160);
-        let _ = SystemTime.format_time(&mut Writer::new(&mut line));
+        let _ = SystemTime.format_time(&mut format::Writer::new(&mut line));
         let level = match *event.metadata().level() {
             Level::ERROR => "error",
             Level::WARN => "warn",
@@ -81,8 +139,9 @@ impl<S: Subscriber> Layer<S> for Lines {
             let _ = write!(line, "\t{}", Value::Object(fields.others));
         }
         line.push('\n');
-        // With standard error gone there is nowhere left to say so.
-        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+        if self.queue.try_send(line).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

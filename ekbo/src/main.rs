@@ -45,8 +45,13 @@ fn main() -> ExitCode {
         }
         Command::Serve | Command::Demo | Command::Check | Command::Config => {}
     }
-    log::start(flags.log_level);
-    let loaded = match config::load(&flags, &Environment::of_process()) {
+    let _writer = log::start(flags.log_level);
+    let loaded = match command {
+        // The demo's page, backend and gateway fit together: only the flags count.
+        Command::Demo => config::defaults(&flags),
+        _ => config::load(&flags, &Environment::of_process()),
+    };
+    let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(failure) => {
             error!("{failure}");
@@ -88,7 +93,7 @@ async fn run(command: Command, loaded: Loaded) -> Result<(), String> {
         app.run(signals.stop()).await;
         drop(backend);
     } else {
-        let app = App::build(&loaded.config).map_err(|e| e.to_string())?;
+        let app = App::build(&loaded).map_err(|e| e.to_string())?;
         app.run(signals.stop()).await;
     }
     Ok(())

@@ -30,9 +30,9 @@ pub fn not_found() -> Answer {
     plain(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
-/// 400 and the end of the connection: the request cannot be trusted to end where it seems to.
-pub(crate) fn bad_request() -> Answer {
-    let mut answer = status(StatusCode::BAD_REQUEST);
+/// The status, and the end of the connection: what follows on it is not looked at.
+pub(crate) fn last(code: StatusCode) -> Answer {
+    let mut answer = status(code);
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
 }
@@ -40,7 +40,7 @@ pub(crate) fn bad_request() -> Answer {
 /// 301 to the given path and query.
 pub(crate) fn moved(location: &str) -> Answer {
     let Ok(value) = HeaderValue::from_str(location) else {
-        return bad_request();
+        return last(StatusCode::BAD_REQUEST);
     };
     let mut answer = plain(StatusCode::MOVED_PERMANENTLY, format!("Moved to {location}\n"));
     answer.headers_mut().insert(LOCATION, value);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::EXPECT;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time::timeout;
@@ -25,7 +25,7 @@ pub struct Body {
 
 impl Body {
     pub(crate) fn of(request: Request<Incoming>) -> Request<Self> {
-        let waits_for_continue = request.headers().contains_key(EXPECT);
+        let waits_for_continue = request.headers().get(EXPECT).is_some_and(is_continue);
         request.map(|incoming| Self { incoming: Some(incoming), waits_for_continue })
     }
 }
@@ -62,6 +62,11 @@ impl Drop for Body {
             tokio::spawn(timeout(PATIENCE, discard));
         }
     }
+}
+
+/// Whether an `Expect` is the one that there is (RFC 9110 section 10.1.1).
+pub(crate) fn is_continue(expected: &HeaderValue) -> bool {
+    expected.as_bytes().eq_ignore_ascii_case(b"100-continue")
 }
 
 /// Whether the request announces a body that is larger than `limit`.

@@ -54,7 +54,8 @@ thread_local! {
 pub(crate) struct Connection {
     /// Left when the session is over; the socket may be lingering still.
     seat: Option<Seat>,
-    stream: Stream,
+    /// Closed, which is to say gone, when the connection is done; the handler may not be.
+    stream: Option<Stream>,
     phase: Phase,
     /// Why the session ends, once it is known here.
     end: Option<End>,
@@ -120,7 +121,7 @@ impl Connection {
         Self {
             decoder: Decoder::new(seat.options.max_message),
             seat: Some(seat),
-            stream,
+            stream: Some(stream),
             phase: Phase::Open,
             end: None,
             // A copy: the bytes of hyper's buffer keep the whole buffer.
@@ -180,7 +181,8 @@ impl Connection {
                 Phase::Parting { .. } | Phase::Done => return,
                 _ if self.input_ended => return,
                 Phase::Open if self.is_full() => {
-                    if self.stream.poll_hangup(context).is_ready() {
+                    let Some(stream) = &mut self.stream else { return };
+                    if stream.poll_hangup(context).is_ready() {
                         self.detach();
                     }
                     return;
@@ -208,7 +210,6 @@ impl Connection {
                 Poll::Ready(Err(error)) => {
                     debug!(error = %error, "read failed");
                     self.input_ended = true;
-                    self.phase = self.phase.max(Phase::Flushing);
                     self.over(End::abnormal(""));
                 }
             }
@@ -222,7 +223,8 @@ impl Connection {
         if self.phase != Phase::Lingering
             && let Some(mut place) = self.decoder.lend()
         {
-            let size = match poll_read_buf(Pin::new(&mut self.stream), context, &mut place) {
+            let Some(stream) = &mut self.stream else { return Poll::Pending };
+            let size = match poll_read_buf(Pin::new(stream), context, &mut place) {
                 Poll::Ready(Ok(size)) if size > 0 => size,
                 other => return other,
             };
@@ -234,8 +236,9 @@ impl Connection {
             return Poll::Ready(Ok(size));
         }
         SCRATCH.with_borrow_mut(|scratch| {
+            let Some(stream) = &mut self.stream else { return Poll::Pending };
             let mut buffer = ReadBuf::new(scratch);
-            match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+            match Pin::new(stream).poll_read(context, &mut buffer) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
@@ -380,7 +383,8 @@ impl Connection {
                 *slice = IoSlice::new(&frame.bytes()[skipped..]);
                 count += 1;
             }
-            let written = Pin::new(&mut self.stream).poll_write_vectored(context, &slices[..count]);
+            let Some(stream) = &mut self.stream else { return };
+            let written = Pin::new(stream).poll_write_vectored(context, &slices[..count]);
             match written {
                 Poll::Ready(Ok(size)) if size > 0 => self.wrote(size),
                 Poll::Pending => {
@@ -523,21 +527,24 @@ impl Connection {
         self.end.get_or_insert(end);
         self.detach();
         self.writing = VecDeque::new();
+        self.stream = None;
         self.phase = Phase::Done;
     }
 
     /// Says by TCP that nothing more comes, and waits for the client to say so.
     fn linger(&mut self) {
-        self.phase = if self.input_ended { Phase::Done } else { Phase::Lingering };
+        let said = self.stream.as_ref().is_some_and(|stream| stream.shutdown_write().is_ok());
+        if self.input_ended || !said {
+            self.over(End::abnormal(""));
+            return;
+        }
+        self.phase = Phase::Lingering;
         self.deadline = Some(Instant::now() + FAREWELL);
         self.writing = VecDeque::new();
-        if self.stream.shutdown_write().is_err() {
-            self.phase = Phase::Done;
-        }
     }
 
-    fn detach(&self) {
-        if let Some(seat) = &self.seat {
+    fn detach(&mut self) {
+        if let Some(seat) = &mut self.seat {
             seat.detach();
         }
     }

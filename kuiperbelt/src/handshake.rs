@@ -11,6 +11,7 @@ use http::{HeaderValue, Request, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use kuiperbelt_websocket::{CloseCode, handshake};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::error;
 
 use crate::answer::{self, Answer};
@@ -63,6 +64,7 @@ impl SocketDoor {
             accept,
             upgrade,
             counted,
+            _unfinished: self.hub.unfinished(),
         };
         // A task of its own, so that a client that leaves does not leave a backend behind that
         // has admitted it and is never told of its end.
@@ -94,6 +96,8 @@ struct Arrival {
     accept: HeaderValue,
     upgrade: OnUpgrade,
     counted: Raised,
+    /// A stop waits for the handler's judgement: a client it admits has a close.
+    _unfinished: TaskTrackerToken,
 }
 
 impl Arrival {
@@ -117,17 +121,14 @@ impl Arrival {
         };
         let Admission { key, first, subprotocol } = admission;
         let session = Session::new(&key, first.as_ref(), limits);
-        if first.is_some() {
-            self.hub.metrics().total_messages.increment();
-        }
         let seat = Seat::take(self.hub, self.handler, self.options, session, self.counted);
-        tokio::spawn(enter(seat, self.upgrade));
+        tokio::spawn(enter(seat, self.upgrade, first.is_some()));
         switching_protocols(self.accept, subprotocol)
     }
 }
 
 /// Waits for the 101 to be written, establishes the session and hands over to its connection.
-async fn enter(seat: Seat, upgrade: OnUpgrade) {
+async fn enter(seat: Seat, upgrade: OnUpgrade, has_first_message: bool) {
     let Ok(Ok((stream, early))) = upgrade.await.map(into_stream) else {
         seat.hub.metrics().connect_errors.increment();
         error!(error = "the client left before its 101", "cannot upgrade");
@@ -135,6 +136,9 @@ async fn enter(seat: Seat, upgrade: OnUpgrade) {
     };
     let is_established = seat.handler.clone().establish(seat.session.clone()).await;
     let connection = if is_established {
+        if has_first_message {
+            seat.hub.metrics().total_messages.increment();
+        }
         seat.session.establish();
         Connection::new(seat, stream, &early)
     } else {

@@ -31,7 +31,7 @@ impl Answering {
         self.0.store(is_answering, Ordering::Relaxed);
     }
 
-    fn get(&self) -> bool {
+    pub(crate) fn get(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

@@ -25,7 +25,7 @@ pub struct Hub {
     hasher: RandomState,
     shards: Vec<RwLock<HashSet<ByKey>>>,
     /// Sessions whose key has come to mean a newer one.
-    unreachable: Mutex<Vec<Session>>,
+    unreachable: Mutex<HashSet<ByIdentity>>,
     /// Sessions that are not over, and closes that have not been told.
     unfinished: TaskTracker,
     /// Once set, a session that is admitted ends at once.
@@ -59,10 +59,12 @@ impl Hub {
     /// `flush_by` when that takes too long.
     pub fn stop(&self, end: &End, flush_by: Instant) {
         *self.stopping.write() = Some((end.clone(), flush_by));
-        let mut sessions = self.unreachable.lock().clone();
+        let mut sessions = Vec::new();
         for shard in &self.shards {
             sessions.extend(shard.read().iter().map(|found| found.0.clone()));
         }
+        // After the shards: a session moves from there to here, never back.
+        sessions.extend(self.unreachable.lock().iter().map(|found| found.0.clone()));
         for session in sessions {
             session.end_by(end.clone(), Some(flush_by));
         }
@@ -77,11 +79,14 @@ impl Hub {
 
     /// Makes the session's key mean it. Returns the session that the key meant before.
     pub(crate) fn admit(&self, session: &Session) -> Option<Session> {
-        let before =
-            self.shard(session.key()).write().replace(ByKey(session.clone())).map(|old| old.0);
-        if let Some(before) = &before {
-            self.unreachable.lock().push(before.clone());
-        }
+        let before = {
+            let mut shard = self.shard(session.key()).write();
+            let before = shard.replace(ByKey(session.clone())).map(|old| old.0);
+            if let Some(before) = &before {
+                self.unreachable.lock().insert(ByIdentity(before.clone()));
+            }
+            before
+        };
         if let Some((end, flush_by)) = &*self.stopping.read() {
             session.end_by(end.clone(), Some(*flush_by));
         }
@@ -90,14 +95,12 @@ impl Hub {
 
     /// Forgets the session; its key stays with a newer one that has it.
     pub(crate) fn release(&self, session: &Session) {
-        {
-            let mut shard = self.shard(session.key()).write();
-            if shard.get(session.key()).is_some_and(|found| found.0.is(session)) {
-                shard.remove(session.key());
-                return;
-            }
+        let mut shard = self.shard(session.key()).write();
+        if shard.get(session.key()).is_some_and(|found| found.0 == *session) {
+            shard.remove(session.key());
+        } else {
+            self.unreachable.lock().remove(&ByIdentity(session.clone()));
         }
-        self.unreachable.lock().retain(|found| !found.is(session));
     }
 
     /// Keeps [`finished`](Self::finished) waiting for as long as it lives.
@@ -146,6 +149,16 @@ impl PartialEq for ByKey {
 
 impl Eq for ByKey {}
 
+/// A session in a set, found by itself.
+#[derive(PartialEq, Eq)]
+struct ByIdentity(Session);
+
+impl Hash for ByIdentity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.identity().hash(state);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,9 +174,9 @@ mod tests {
         let hub = Hub::new();
         let (older, newer) = (session("alice"), session("alice"));
         assert!(hub.admit(&older).is_none());
-        assert!(hub.admit(&newer).unwrap().is(&older));
+        assert!(hub.admit(&newer).unwrap() == older);
         hub.release(&older);
-        assert!(hub.session(b"alice").unwrap().is(&newer));
+        assert!(hub.session(b"alice").unwrap() == newer);
         hub.release(&newer);
         assert!(hub.session(b"alice").is_none());
         assert!(hub.unreachable.lock().is_empty());

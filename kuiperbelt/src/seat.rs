@@ -21,6 +21,7 @@ pub(crate) struct Seat {
     pub(crate) session: Session,
     /// Counts the connection for as long as somebody listens to the client.
     counted: Option<Raised>,
+    is_registered: bool,
     /// Keeps a stop waiting; given on to the handler's `close`.
     unfinished: Option<TaskTrackerToken>,
 }
@@ -40,6 +41,7 @@ impl Seat {
         }
         let mut seat = Self::outside(hub, handler, options, session);
         seat.counted = Some(counted);
+        seat.is_registered = true;
         seat
     }
 
@@ -51,14 +53,16 @@ impl Seat {
         session: Session,
     ) -> Self {
         let unfinished = Some(hub.unfinished());
-        Self { hub, handler, options, session, counted: None, unfinished }
+        Self { hub, handler, options, session, counted: None, is_registered: false, unfinished }
     }
 
     /// The key means nothing from now on, and nothing is accepted for the session; what its
     /// client has sent may still be read.
-    pub(crate) fn detach(&self) {
+    pub(crate) fn detach(&mut self) {
         self.session.refuse();
-        self.hub.release(&self.session);
+        if std::mem::take(&mut self.is_registered) {
+            self.hub.release(&self.session);
+        }
     }
 
     /// Ends the session and has the handler told, unless an end decided earlier is quiet.
@@ -70,7 +74,7 @@ impl Seat {
         let Some(unfinished) = self.unfinished.take() else {
             return;
         };
-        self.hub.release(&self.session);
+        self.detach();
         let end = self.session.conclude(end);
         drop(self.counted.take());
         if end.quiet {

@@ -2,11 +2,12 @@
 //! told to: it accepts nothing more, and returns when the requests in flight are answered.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,12 +19,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error};
 
 use crate::answer::{self, Answer};
-use crate::body::Body;
+use crate::body::{Body, is_continue};
 use crate::door::Doors;
 use crate::http_stream::{Answering, HttpStream};
 use crate::stream::Stream;
@@ -33,6 +35,9 @@ const BACKLOG: i32 = 4096;
 
 /// How long to wait when a connection cannot be accepted for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a request whose head is on its way may take to complete it when the listener stops.
+const LAST_HEADS: Duration = Duration::from_millis(500);
 
 /// The largest request head, in bytes: 1 MiB for thousands of session fields, and some.
 const MAX_HEAD: usize = (1 << 20) + 4096;
@@ -86,6 +91,14 @@ impl Listener {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
             Self::Unix(..) => None,
+        }
+    }
+
+    /// The path of a Unix socket.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(_, path) => Some(path),
         }
     }
 
@@ -145,6 +158,7 @@ pub async fn serve(
     let connections = TaskTracker::new();
     while let Some(stream) = next(&listener, &stop).await {
         let answering = Answering::default();
+        let is_answering = answering.clone();
         let stream = HttpStream::new(stream, answering.clone(), head_timeout);
         let doors = Arc::clone(&doors);
         let service = service_fn(move |request| {
@@ -164,7 +178,7 @@ pub async fn serve(
                 ended = connection.as_mut() => ended,
                 () = stop.cancelled() => {
                     connection.as_mut().graceful_shutdown();
-                    connection.await
+                    finish(connection, &is_answering).await
                 }
             };
             if let Err(error) = ended {
@@ -175,6 +189,19 @@ pub async fn serve(
     drop(listener);
     connections.close();
     connections.wait().await;
+}
+
+/// Lets a connection that is told to stop answer what has been asked. One that is still being
+/// asked has a moment to complete its question: half a request must not hold up a stop.
+async fn finish<C>(mut connection: Pin<&mut C>, answering: &Answering) -> hyper::Result<()>
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    match timeout(LAST_HEADS, connection.as_mut()).await {
+        Ok(ended) => ended,
+        Err(_) if answering.get() => connection.await,
+        Err(_) => Ok(()),
+    }
 }
 
 /// The next connection, or `None` when it is time to stop.
@@ -208,22 +235,21 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// Refuses what cannot be trusted, and leaves the rest to the doors.
 async fn answer_to(request: Request<Incoming>, doors: &Doors) -> Answer {
-    if !names_its_host(&request) || request.method() == Method::CONNECT {
-        return answer::bad_request();
-    }
-    if !request.uri().path().starts_with('/') {
-        return answer::bad_request();
+    let request = Body::of(request);
+    let is_origin_form = request.uri().path().starts_with('/');
+    if !names_its_host(&request) || !is_origin_form || request.method() == Method::CONNECT {
+        return answer::last(StatusCode::BAD_REQUEST);
     }
     if let Some(expected) = request.headers().get(EXPECT)
-        && !expected.as_bytes().eq_ignore_ascii_case(b"100-continue")
+        && !is_continue(expected)
     {
-        return answer::status(StatusCode::EXPECTATION_FAILED);
+        return answer::last(StatusCode::EXPECTATION_FAILED);
     }
-    doors.open(Body::of(request)).await
+    doors.open(request).await
 }
 
 /// Exactly one well-formed Host (RFC 9112 section 3.2); HTTP/1.0 may do without.
-fn names_its_host(request: &Request<Incoming>) -> bool {
+fn names_its_host(request: &Request<Body>) -> bool {
     let mut hosts = request.headers().get_all(HOST).into_iter();
     match (hosts.next(), hosts.next()) {
         (Some(host), None) => is_host(host.as_bytes()),

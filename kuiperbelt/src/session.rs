@@ -81,6 +81,8 @@ struct Outbox {
     head_bytes: usize,
     /// Senders that found no room, in order; the receiver of a waiter is its sender's.
     waiters: VecDeque<Waiter>,
+    /// How many of them have given up and are only passed over.
+    abandoned: usize,
     /// The connection, when it sleeps until there is something to do.
     waker: Option<Waker>,
     /// Whether it sleeps until there is a message, or only until there is an end.
@@ -178,16 +180,15 @@ impl Session {
             outbox.waiters.push_back(Waiter { offer, accepted: accept });
             accepted
         };
-        let mut waiting = Waiting { session: self, accepted };
+        let mut waiting = Waiting { session: self, accepted: Some(accepted) };
+        let Some(accepted) = &mut waiting.accepted else { return Err(SendError::Closed) };
         let answer = match deadline {
-            Some(deadline) => timeout_at(deadline, &mut waiting.accepted).await,
-            None => Ok((&mut waiting.accepted).await),
+            Some(deadline) => timeout_at(deadline, accepted).await,
+            None => Ok(accepted.await),
         };
-        match answer {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(SendError::Closed),
-            Err(_) => waiting.withdraw(),
-        }
+        let Ok(answer) = answer else { return waiting.leave() };
+        waiting.accepted = None;
+        answer.map_err(|_| SendError::Closed)
     }
 
     /// Says that the handler has established the session: from now on its messages are written.
@@ -276,11 +277,20 @@ impl Session {
         end
     }
 
-    /// Whether both handles mean the same connection, not just the same key.
-    pub fn is(&self, other: &Self) -> bool {
+    /// A number that no other session has while this one lives.
+    pub(crate) fn identity(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+}
+
+/// Two handles are equal when they mean the same connection, not just the same key.
+impl PartialEq for Session {
+    fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
+
+impl Eq for Session {}
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -340,6 +350,7 @@ impl Outbox {
             && let Some(waiter) = self.waiters.pop_front()
         {
             if waiter.accepted.is_closed() {
+                self.abandoned = self.abandoned.saturating_sub(1);
                 continue;
             }
             if !self.has_room(limits, &waiter.offer) {
@@ -362,25 +373,33 @@ impl Outbox {
 /// A sender in the line of waiters. Dropping it leaves the line.
 struct Waiting<'a> {
     session: &'a Session,
-    accepted: oneshot::Receiver<()>,
+    /// Gone when the line is left.
+    accepted: Option<oneshot::Receiver<()>>,
 }
 
 impl Waiting<'_> {
     /// Gives up: under the lock, so that the answer is exact.
-    fn withdraw(&mut self) -> Result<(), SendError> {
-        let _outbox = self.session.0.outbox.lock();
-        self.accepted.close();
-        match self.accepted.try_recv() {
-            Ok(()) => Ok(()),
-            Err(_) => Err(SendError::TimedOut),
+    fn leave(&mut self) -> Result<(), SendError> {
+        let mut outbox = self.session.0.outbox.lock();
+        let Some(mut accepted) = self.accepted.take() else { return Ok(()) };
+        accepted.close();
+        if accepted.try_recv().is_ok() {
+            return Ok(());
         }
+        outbox.abandoned += 1;
+        // Now and then, so that a crowd that gives up together costs little each.
+        if outbox.abandoned > outbox.waiters.len() / 2 {
+            outbox.waiters.retain(|waiter| !waiter.accepted.is_closed());
+            outbox.abandoned = 0;
+        }
+        Err(SendError::TimedOut)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.accepted.close();
-        self.session.0.outbox.lock().waiters.retain(|waiter| !waiter.accepted.is_closed());
+        // Accepted in the last moment or not: nobody is there to be told.
+        let _ = self.leave();
     }
 }
 

@@ -92,13 +92,18 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.is_unsure {
+            // What tokio's own sockets do, so that a peer that never stops sending is no excuse.
+            let turn = ready!(tokio::task::coop::poll_proceed(context));
             match self.read_now(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_unsure = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                     context.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                done => return Poll::Ready(done),
+                done => {
+                    turn.made_progress();
+                    return Poll::Ready(done);
+                }
             }
         }
         each!(&mut self.socket, socket => Pin::new(socket).poll_read(context, buffer))

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, HOST, LOCATION};
+use http::header::{AUTHORIZATION, CONNECTION, COOKIE, HOST, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -18,8 +18,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
-use super::connector::{Connector, Uses};
-use super::target::{Address, Target};
+use super::connector::{Connector, Use};
+use super::target::{Address, Target, unix_path_of};
 use crate::log::Shown;
 
 /// Kept connections per backend, and for how long: shorter than backends keep them.
@@ -78,6 +78,7 @@ impl Client {
             .pool_max_idle_per_host(MAX_IDLE)
             .http1_title_case_headers(true)
             .http1_max_headers(MAX_FIELDS)
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
             .http1_allow_spaces_after_header_name_in_responses(true)
             .set_host(false)
             .build(Connector::default());
@@ -97,22 +98,14 @@ impl Client {
         for _ in 0..=MAX_REDIRECTS {
             let request = request(method.clone(), uri.clone(), headers.clone(), Bytes::new());
             let response = within(deadline, self.send(request, true)).await?;
-            let Some(next) = redirection(&response, &uri) else {
-                return Ok(response);
-            };
-            if next.authority() != uri.authority() {
-                let Some(host) = next.authority().map(|authority| authority.as_str()) else {
-                    return Ok(response);
-                };
-                let Ok(host) = HeaderValue::from_str(host) else {
-                    return Ok(response);
-                };
-                headers.insert(HOST, host);
-                for secret in ["authorization", "cookie", "www-authenticate"] {
-                    headers.remove(secret);
-                }
+            let Some(next) = redirection(&response, &uri) else { return Ok(response) };
+            if next.uri().authority() != uri.authority() {
+                headers.insert(HOST, next.host_header().clone());
+                headers.remove(COOKIE);
+                headers.remove(AUTHORIZATION);
+                headers.extend(next.authorization().map(|own| (AUTHORIZATION, own.clone())));
             }
-            uri = next;
+            uri = next.uri().clone();
         }
         Err(CallError::Target(format!("more than {MAX_REDIRECTS} redirects")))
     }
@@ -156,13 +149,13 @@ impl Client {
         let mut request = request;
         let connection = capture_connection(&mut request);
         let answer = self.http.request(request).await;
-        let is_first = connection.connection_metadata().as_ref().is_none_or(|connected| {
+        let is_stale = connection.connection_metadata().as_ref().is_some_and(|connected| {
             let mut extensions = http::Extensions::new();
             connected.get_extras(&mut extensions);
-            extensions.get::<Uses>().is_none_or(Uses::is_first)
+            extensions.get::<Use>().is_some_and(Use::has_gone_stale)
         });
         match (answer, again) {
-            (Err(failure), Some(again)) if !is_first && is_end_of_connection(&failure) => {
+            (Err(failure), Some(again)) if is_stale && is_end_of_connection(&failure) => {
                 Ok(self.http.request(again).await?)
             }
             (answer, _) => Ok(answer?),
@@ -237,27 +230,35 @@ fn request(method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Request
     request
 }
 
-/// Where a redirect leads, if it is one that can be followed.
-fn redirection<B>(response: &Response<B>, from: &Uri) -> Option<Uri> {
+/// Where a redirect leads, if it is one that can be followed: to http or https, and to a Unix
+/// socket only where it comes from one, so that no answer opens a door to this machine's own.
+fn redirection<B>(response: &Response<B>, from: &Uri) -> Option<Address> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;
     }
     let location = response.headers().get(LOCATION)?.to_str().ok()?;
-    if let Ok(to) = location.parse::<Uri>()
-        && to.scheme().is_some()
-    {
-        return matches!(to.scheme_str(), Some("http" | "https")).then_some(to);
-    }
+    let (scheme, authority) = (from.scheme_str()?, from.authority()?);
     let base = from.path().rsplit_once('/').map_or("", |(base, _)| base);
-    let path = match location.as_bytes() {
-        [b'/', b'/', ..] => return format!("{}:{location}", from.scheme_str()?).parse().ok(),
-        [b'/', ..] => location.to_owned(),
-        [b'?', ..] => format!("{}{location}", from.path()),
-        _ => format!("{base}/{location}"),
+    let absolute = match location.as_bytes() {
+        [b'/', b'/', ..] => format!("{scheme}:{location}"),
+        [b'/', ..] => format!("{scheme}://{authority}{location}"),
+        [b'?', ..] => format!("{scheme}://{authority}{}{location}", from.path()),
+        _ if has_scheme(location) => location.to_owned(),
+        _ => format!("{scheme}://{authority}{base}/{location}"),
     };
-    let mut parts = from.clone().into_parts();
-    parts.path_and_query = Some(path.parse().ok()?);
-    Uri::from_parts(parts).ok()
+    let is_web = absolute.starts_with("http://") || absolute.starts_with("https://");
+    match Target::parse(&absolute) {
+        Target::Good(next) if is_web => {
+            let is_here = next.uri().authority() == Some(authority);
+            (is_here || unix_path_of(next.uri()).is_none()).then_some(next)
+        }
+        _ => None,
+    }
+}
+
+/// Whether a reference is absolute (RFC 3986 section 4.2).
+fn has_scheme(location: &str) -> bool {
+    location.split(['/', '?', '#']).next().is_some_and(|start| start.contains(':'))
 }
 
 /// Whether the connection ended before a byte of the answer.
@@ -297,7 +298,7 @@ mod tests {
             let mut response = Response::new(());
             *response.status_mut() = StatusCode::from_u16(status).unwrap();
             response.headers_mut().insert(LOCATION, location.parse().unwrap());
-            redirection(&response, &from.parse().unwrap()).map(|uri| uri.to_string())
+            redirection(&response, &from.parse().unwrap()).map(|next| next.uri().to_string())
         };
         let from = "http://a:1/x/y?q";
         assert_eq!(to(from, 302, "http://b/z").as_deref(), Some("http://b/z"));
@@ -306,6 +307,11 @@ mod tests {
         assert_eq!(to(from, 307, "?p").as_deref(), Some("http://a:1/x/y?p"));
         assert_eq!(to(from, 303, "//b/z").as_deref(), Some("http://b/z"));
         assert_eq!(to(from, 302, "ftp://b/z"), None);
+        let socket = "http://2f746d702f73.unix/";
+        assert_eq!(to(from, 302, socket), None, "a way to a socket of this machine");
+        assert_eq!(to(from, 302, "unix:/tmp/s:/"), None);
+        assert_eq!(to(socket, 302, "/z").as_deref(), Some("http://2f746d702f73.unix/z"));
+        assert_eq!(to(from, 302, "http://me:secret@b/z").as_deref(), Some("http://b/z"));
         assert_eq!(to(from, 304, "/z"), None);
     }
 }

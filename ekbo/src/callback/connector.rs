@@ -3,24 +3,31 @@
 
 use std::future::Future;
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::Uri;
 use http::uri::Scheme;
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::warn;
 
 use super::target::unix_path_of;
+
+/// Waiting for room in the backlog of a Unix socket ends when the pauses, which double, reach
+/// this: after about 4 s.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Opens sockets to wherever a callback's URI says.
 #[derive(Clone, Default)]
@@ -29,34 +36,42 @@ pub(crate) struct Connector {
     tls: Arc<OnceLock<Arc<ClientConfig>>>,
 }
 
-/// How many requests a connection has carried, so that one on a fresh connection can be told from
-/// one that met the end of a kept connection.
+/// What a connection has been used for: whether a request that failed may be sent again.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Uses(Arc<AtomicU32>);
+pub(crate) struct Use(Arc<Used>);
 
-impl Uses {
-    /// Counts one more, and says whether it is the first.
-    pub(crate) fn is_first(&self) -> bool {
-        self.0.fetch_add(1, Ordering::Relaxed) == 0
+#[derive(Debug, Default)]
+struct Used {
+    requests: AtomicU32,
+    /// Something has been read since something was written.
+    is_answered: AtomicBool,
+}
+
+impl Use {
+    /// Counts a request, and says whether it met the end of a connection that was kept from an
+    /// earlier one, before a byte of its answer.
+    pub(crate) fn has_gone_stale(&self) -> bool {
+        let is_first = self.0.requests.fetch_add(1, Ordering::Relaxed) == 0;
+        !is_first && !self.0.is_answered.load(Ordering::Relaxed)
     }
 }
 
 /// A socket to the backend.
 pub(crate) struct Socket {
     io: Io,
-    uses: Uses,
+    used: Use,
 }
 
 enum Io {
-    Tcp(TokioIo<TcpStream>),
-    Tls(Box<TokioIo<TlsStream<TcpStream>>>),
-    Unix(TokioIo<UnixStream>),
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    Unix(UnixStream),
 }
 
 impl Connector {
     async fn connect(self, uri: Uri) -> io::Result<Socket> {
         let io = if let Some(path) = unix_path_of(&uri) {
-            Io::Unix(TokioIo::new(UnixStream::connect(path).await?))
+            Io::Unix(connect_unix(&path).await?)
         } else {
             let host = uri.host().unwrap_or_default();
             let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
@@ -67,12 +82,12 @@ impl Connector {
             if is_tls {
                 let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
                 let tls = TlsConnector::from(self.tls_config()?);
-                Io::Tls(Box::new(TokioIo::new(tls.connect(name, stream).await?)))
+                Io::Tls(Box::new(tls.connect(name, stream).await?))
             } else {
-                Io::Tcp(TokioIo::new(stream))
+                Io::Tcp(stream)
             }
         };
-        Ok(Socket { io, uses: Uses::default() })
+        Ok(Socket { io, used: Use::default() })
     }
 
     fn tls_config(&self) -> io::Result<Arc<ClientConfig>> {
@@ -96,23 +111,38 @@ impl Connector {
     }
 }
 
+/// A Unix socket whose backlog is full refuses at once where TCP would wait: wait for it.
+async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    let mut pause = Duration::from_millis(2);
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && pause < LONGEST_PAUSE => {
+                sleep(pause).await;
+                pause *= 2;
+            }
+            connected => return connected,
+        }
+    }
+}
+
 impl tower_service::Service<Uri> for Connector {
-    type Response = Socket;
+    type Response = TokioIo<Socket>;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Socket>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        Box::pin(self.clone().connect(uri))
+        let connecting = self.clone().connect(uri);
+        Box::pin(async move { connecting.await.map(TokioIo::new) })
     }
 }
 
 impl Connection for Socket {
     fn connected(&self) -> Connected {
-        Connected::new().extra(self.uses.clone())
+        Connected::new().extra(self.used.clone())
     }
 }
 
@@ -127,22 +157,28 @@ macro_rules! each {
     };
 }
 
-impl Read for Socket {
+impl AsyncRead for Socket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        each!(self, io => Pin::new(io).poll_read(context, buffer))
+        let before = buffer.filled().len();
+        let read = each!(self, io => Pin::new(io).poll_read(context, buffer));
+        if buffer.filled().len() > before {
+            self.used.0.is_answered.store(true, Ordering::Relaxed);
+        }
+        read
     }
 }
 
-impl Write for Socket {
+impl AsyncWrite for Socket {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.used.0.is_answered.store(false, Ordering::Relaxed);
         each!(self, io => Pin::new(io).poll_write(context, bytes))
     }
 
@@ -151,6 +187,7 @@ impl Write for Socket {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.used.0.is_answered.store(false, Ordering::Relaxed);
         each!(self, io => Pin::new(io).poll_write_vectored(context, slices))
     }
 

@@ -72,12 +72,7 @@ impl Headers {
         Self {
             session: config.session_header.clone(),
             endpoint: endpoint.unwrap_or(&config.endpoint).clone(),
-            set: config
-                .set_headers
-                .iter()
-                .filter(|(name, _)| !OF_ONE_HOP.contains(name))
-                .cloned()
-                .collect(),
+            set: config.set_headers.iter().filter(is_settable).cloned().collect(),
             forward_session: config.forward_session_header,
         }
     }
@@ -163,6 +158,12 @@ impl Headers {
         }
         !OF_THE_PROTOCOL.contains(&name.as_str())
     }
+}
+
+/// An operator may remove what is ours, which is then written all the same, but not set it.
+fn is_settable((name, value): &&(HeaderName, HeaderValue)) -> bool {
+    let is_ours = OF_THE_PROTOCOL.contains(&name.as_str());
+    !OF_ONE_HOP.contains(name) && (value.is_empty() || !is_ours)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Stage two: what is meant. Turns settings of the right types into a `Config` in which no invalid
 //! value exists, or says which key is wrong, where and why.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -92,11 +93,22 @@ pub(super) fn mean(
             ],
         )?,
     };
-    let public = matches!(config.listen, Listen::Tcp(_)) && config.api_listen.is_none();
-    if public && config.api_token.is_empty() {
+    let is_open = match (&config.api_listen, &config.listen) {
+        (Some(ApiListen::Tcp(address)), _) => !is_loopback(address),
+        (Some(ApiListen::Unix(_)), _) | (None, Listen::Unix(_)) => false,
+        (None, Listen::Tcp(_)) => true,
+    };
+    if is_open && config.api_token.is_empty() {
         warnings.push(open_api());
     }
     Ok(config)
+}
+
+/// Whether only programs of this machine reach the address.
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// KB-CFG-4: always a number, also where the endpoint is given.
@@ -347,8 +359,8 @@ fn number(settings: &Settings, name: &'static str) -> Result<usize, ConfigError>
 
 /// KB-NET-7.
 fn open_api() -> Warning {
-    let text = "the backend API is open to everyone who can reach the public listener; \
-                set api_token or api_listen";
+    let text = "the backend API is open to everyone who can reach its listener; set api_token, or \
+                api_listen to an address of your backend's network";
     Warning { kind: WarningKind::OpenApi, text: text.into() }
 }
 

@@ -36,7 +36,9 @@ fn a_busy_api_address_is_fatal() {
     let finished = Ekbo::alone().set("api_listen", &address).run();
     assert_eq!(finished.code, Some(1), "{finished:?}");
     assert!(finished.stderr.contains("listen port error"), "{finished:?}");
-    assert!(finished.stderr.contains(&address), "{finished:?}");
+    assert!(finished.stderr.contains(&format!("api_listen {address}")), "{finished:?}");
+    assert!(finished.stderr.contains("choose another port"), "{finished:?}");
+    assert!(!finished.stderr.contains("listen start"), "{finished:?}");
 }
 
 /// KB-NET-7, Q3: with `api_token`, send, close and stats want it; connect and ping do not.
@@ -105,6 +107,7 @@ fn an_open_api_is_warned_of() {
     assert_eq!(warnings(&Ekbo::alone().start()), 1);
     assert_eq!(warnings(&Ekbo::alone().set("api_token", "x").start()), 0);
     assert_eq!(warnings(&Ekbo::alone().set("api_listen", "127.0.0.1:0").start()), 0);
+    assert_eq!(warnings(&Ekbo::alone().set("api_listen", "0.0.0.0:0").start()), 1);
     let ekbo = Ekbo::alone().on_unix_socket().start();
     assert_eq!(warnings(&ekbo), 0, "{:?}", ekbo.log());
 }

@@ -99,6 +99,20 @@ fn a_request_is_not_repeated_after_a_byte_of_its_answer() {
     let ekbo = Ekbo::with(&backend).start();
     assert_eq!(Client::to(&ekbo).refused().status, 502);
     assert_eq!(backend.requests("/connect").len(), 1);
+
+    // Nor on a connection that was kept, whose end might be that of a stale one. No other callback
+    // takes it meanwhile.
+    let backend = Backend::plan().on("/connect", Answer::admit("alice")).start();
+    let ekbo = Ekbo::with(&backend).start();
+    for torn in ["HTTP/1.1 2", "HTTP/1.1 200 OK\r\nX-Ku"] {
+        backend.on("/connect", Answer::admit("alice"));
+        drop(Client::connect(&ekbo));
+        let (requests, connections) = (backend.requests("/connect").len(), backend.connections());
+        backend.on("/connect", Answer::raw(torn));
+        assert_eq!(Client::to(&ekbo).refused().status, 502, "{torn}");
+        assert_eq!(backend.requests("/connect").len(), requests + 1, "{torn}");
+        assert_eq!(backend.connections(), connections, "{torn}: not on a kept connection");
+    }
 }
 
 /// 12: a backend that comes up later is found.

@@ -195,7 +195,8 @@ fn a_socket_in_the_file_wins_over_a_port_beside_it() {
 fn there_is_no_diagnostics_port() {
     let plan = Ekbo::alone()
         .argument("-gops-addr=127.0.0.1:0")
-        .environment("GOPS_CONFIG_DIR", "/proc/no/such/place");
+        .environment("GOPS_CONFIG_DIR", "/proc/no/such/place")
+        .environment("HOME", "/proc/no/such/place");
     let ekbo = plan.start();
     assert_eq!(listening_tcp_sockets(ekbo.process_id()), 1);
     let is_warning = |message: &str| message.contains("gops");

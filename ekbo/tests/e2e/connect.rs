@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use super::harness::{
-    Answer, Backend, Client, Ekbo, EkboPlan, Frame, Gate, Request, Response, Signal, Stopwatch,
-    eventually, free_port,
+    Answer, Backend, Client, Directory, Ekbo, EkboPlan, Frame, Gate, Request, Response, Signal,
+    Stopwatch, eventually, free_port,
 };
 
 const PLAIN: &str = "text/plain; charset=utf-8";
@@ -188,6 +188,36 @@ fn redirects_come_to_an_end() {
     expect_plain(&Client::to(&ekbo).refused(), 502, "Bad Gateway\n");
     expect_errors(&ekbo, 1);
     assert!(backend.requests("/connect").len() <= 11);
+}
+
+/// 5.2: no redirect leads to a unix socket of this machine, and user information in one is not
+/// shown in the Host.
+#[test]
+fn redirects_stay_outside() {
+    let directory = Directory::new();
+    let socket = directory.join("s");
+    let inside = Backend::admitting("alice").start_unix(&socket);
+    let hex: String = socket.to_str().unwrap().bytes().map(|byte| format!("{byte:02x}")).collect();
+    let backend = Backend::admitting("alice").start();
+    let ekbo = Ekbo::with(&backend).start();
+    for location in [
+        format!("http://{hex}.unix/connect"),
+        format!("//{hex}.unix/connect"),
+        format!("unix:{}:/connect", socket.display()),
+    ] {
+        let answer = Answer::status(302).header("Location", &location);
+        backend.on("/connect", answer);
+        assert_eq!(Client::to(&ekbo).refused().status, 302, "{location}");
+    }
+    assert_eq!(inside.all_requests().len(), 0);
+
+    let other = Backend::admitting("alice").start();
+    let location = other.url("/connect").replace("//", "//me:secret@");
+    backend.on("/connect", Answer::status(302).header("Location", &location));
+    let _alice = Client::to(&ekbo).header("Authorization", "Bearer mine").connect();
+    let connect = other.wait_for_first("/connect");
+    assert_eq!(connect.header("Host"), Some(&*format!("127.0.0.1:{}", other.port())));
+    assert_eq!(connect.header("Authorization"), Some("Basic bWU6c2VjcmV0"));
 }
 
 /// 5.2: a client's credentials do not follow a redirect to another host.

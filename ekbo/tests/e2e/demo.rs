@@ -4,7 +4,7 @@ use std::process::Command;
 
 use super::answers::JSON;
 use super::browser::Browser;
-use super::harness::{Client, Ekbo, Received, Response, eventually_some};
+use super::harness::{Client, Ekbo, Frame, Received, Response, eventually_some};
 
 /// The words at the start name the page and three `curl` lines, which work as
 /// they are: the first sends a message, the second closes, the third counts.
@@ -92,6 +92,18 @@ fn the_page_is_beside_the_gateway() {
 
 fn demo() -> Ekbo {
     Ekbo::command_line(["demo", "-port", "0"]).start_demo()
+}
+
+/// The page, the backend and the gateway of the demo fit together, whatever configuration lies
+/// around.
+#[test]
+fn a_configuration_nearby_changes_nothing() {
+    let plan = Ekbo::configured("session_header: X-My\npath: {send: /s2}\n");
+    let plan = plan.environment("EKBO_API_TOKEN", "secret").environment("EKBO_SOCK", "sock");
+    let ekbo = plan.command("demo").argument("-port=0").start_demo();
+    let mut anna = Client::to(&ekbo).query("name=anna").connect();
+    anna.send(&Frame::text("is this thing on?"));
+    wait_for_text(&mut anna, r#"{"from":"anna","text":"is this thing on?"}"#);
 }
 
 /// The three lines to paste, as they are printed.

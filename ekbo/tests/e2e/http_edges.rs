@@ -265,6 +265,28 @@ fn another_expectation_cannot_be_met() {
     }
 }
 
+/// KB-NET-6: whatever refuses a request, a client in the middle of its body is answered, and can
+/// go on sending until it has seen that.
+#[test]
+fn a_client_in_the_middle_of_its_body_is_answered() {
+    let ekbo = Ekbo::alone().start();
+    for (head, status) in [
+        ("POST /send HTTP/1.1\r\nHost: x\r\nExpect: tea\r\n", 417),
+        ("POST /send HTTP/1.1\r\nHost: x\r\nHost: y\r\n", 400),
+        ("POST /send HTTP/1.1\r\n", 400),
+        ("POST /send HTTP/1.1\r\nHost: x\r\n", 400),
+        ("POST /unknown HTTP/1.1\r\nHost: x\r\n", 404),
+        ("POST /connect HTTP/1.1\r\nHost: x\r\n", 400),
+    ] {
+        let mut http = ekbo.http();
+        http.write(format!("{head}Content-Length: 500000\r\n\r\n"));
+        for _ in 0..50 {
+            http.write("x".repeat(10_000));
+        }
+        assert_eq!(http.read().status, status, "{head}");
+    }
+}
+
 /// KB-NET-6: what is no request is answered 400, without a line in the access log, and the
 /// connection is closed.
 #[test]

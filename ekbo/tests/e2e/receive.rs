@@ -1,6 +1,8 @@
 //! The receive callback: what the backend gets of a client's message, in which order, and what
 //! becomes of the session while its answer is awaited.
 
+use std::io::Write;
+use std::thread;
 use std::time::Duration;
 
 use super::answers::NOT_FOUND;
@@ -403,17 +405,20 @@ fn a_slow_answer_within_the_time_out_counts() {
     drop(alice);
 }
 
-/// Section 12: a receive callback is sent again on a new connection when the backend had closed
-/// the pooled one.
+/// Section 12: a receive callback does not suffer from a backend that has closed the pooled
+/// connection. (One that closes it while the callback is on its way may have taken it: then it
+/// is not sent again.)
 #[test]
 fn a_backend_that_closes_its_idle_connections() {
     let backend = receiving().on("/receive", Answer::ok().then_hang_up()).start();
     let ekbo = Ekbo::with(&backend).start();
     let mut alice = Client::connect(&ekbo);
+    let idle = ekbo.open_files();
     for number in 1..=20 {
         alice.send(&Frame::text(number.to_string()));
         let requests = backend.wait_for("/receive", number);
         assert_eq!(requests.last().unwrap().text(), number.to_string());
+        eventually("the connection to be closed here as well", || ekbo.open_files() < idle);
     }
     assert!(!ekbo.log_contains("receive callback failed"));
 }
@@ -429,6 +434,56 @@ fn a_client_that_has_finished_sending() {
     assert_eq!(backend.wait_for_first("/receive").text(), "last");
     backend.wait_for_first("/close");
     assert_eq!(alice.receive(), Received::End(End::Eof));
+}
+
+/// D10: a client that never stops sending, with a message held behind one in flight, keeps nobody
+/// else waiting, and has its pings answered when the callback is.
+#[test]
+fn a_flood_behind_a_message_in_flight() {
+    let gate = Gate::new();
+    let backend = Backend::admitting_by_query().on("/receive", Answer::ok().held_by(&gate)).start();
+    let ekbo = Ekbo::with(&backend).start();
+    let mut flooding = Client::connect_as(&ekbo, "flooding");
+    let mut bob = Client::connect_as(&ekbo, "bob");
+    flooding.send(&Frame::text("in flight"));
+    flooding.send(&Frame::text("held"));
+    gate.wait_until_reached_by(1);
+    let mut writer = flooding.writer();
+    let flood = thread::spawn(move || {
+        let pings = Frame::ping("").to_bytes().repeat(5000);
+        while writer.write_all(&pings).is_ok() {}
+    });
+    gate.open();
+    backend.wait_for("/receive", 2);
+    for number in 0..20 {
+        bob.send(&Frame::ping(number.to_string()));
+        bob.expect_pong(&number.to_string());
+        assert_eq!(ekbo.get("/ping").status, 200);
+    }
+    flooding.expect_pong("");
+    ekbo.close(["flooding"], "enough").assert_accepted();
+    bob.send(&Frame::ping("still here"));
+    bob.expect_pong("still here");
+    drop(flooding);
+    flood.join().unwrap();
+}
+
+/// 7.2: the socket of a client that has gone is given back at once, however long the callback of
+/// its message takes.
+#[test]
+fn a_client_that_has_gone_holds_no_socket() {
+    let gate = Gate::new();
+    let backend = receiving().on("/receive", Answer::ok().held_by(&gate)).start();
+    let ekbo = Ekbo::with(&backend).start();
+    let mut alice = Client::connect(&ekbo);
+    alice.send(&Frame::text("in flight"));
+    gate.wait_until_reached_by(1);
+    let before = ekbo.open_files();
+    drop(alice);
+    eventually("the socket to be closed", || ekbo.open_files() < before);
+    assert!(!gate.is_open());
+    gate.open();
+    backend.wait_for_first("/close");
 }
 
 /// A backend that takes messages.

@@ -202,7 +202,7 @@ fn a_client_is_written_to_after_its_close() {
     backend.assert_told_of(&ekbo, 1);
 }
 
-/// 8 row 8, D2, D7: a refused establish is Close 1011, before any message; the close callback
+/// 8 row 8, 9 row 3, D2, D7: a refused establish is Close 1011, before any message; the close callback
 /// is called, as the session had been accepted.
 #[test]
 fn establish_is_refused() {
@@ -219,6 +219,7 @@ fn establish_is_refused() {
     assert_eq!(told.close_code(), Some(1011));
     assert_eq!(told.close_reason(), "establish failed");
     ekbo.wait_until_unknown("alice");
+    assert_eq!(ekbo.stats().total_messages, 0, "the first message was not tried");
 }
 
 /// 8 row 9, D7: a first message that cannot be written ends the session, and that is told.

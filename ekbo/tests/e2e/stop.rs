@@ -17,6 +17,39 @@ fn sigterm() {
     stops_on(Signal::Term, "received SIGTERM. shutting down...");
 }
 
+/// D7, KB-STP-1: a client that has left while its connect callback is out is waited for, and if
+/// the backend admits it, its end is told.
+#[test]
+fn a_connect_in_flight_whose_client_has_left() {
+    let gate = Gate::new();
+    let backend = Backend::admitting("alice").start();
+    backend.on("/connect", Answer::admit("alice").held_by(&gate));
+    let mut ekbo = Ekbo::with(&backend).start();
+    let alice = Client::to(&ekbo).start();
+    gate.wait_until_reached_by(1);
+    alice.give_up();
+    ekbo.signal(Signal::Term);
+    ekbo.wait_for_log("shutting down");
+    gate.open();
+    assert_eq!(backend.wait_for_first("/close").session(), Some("alice"));
+    assert_eq!(ekbo.wait_exit().code(), Some(0));
+}
+
+/// Section 11: half a request, or none, holds up no stop.
+#[test]
+fn half_a_request() {
+    let mut ekbo = Ekbo::alone().start();
+    let _silent = ekbo.http();
+    let mut half = ekbo.http();
+    half.write("GET /ping HTTP/1.1\r\nHo");
+    assert_eq!(ekbo.get("/ping").status, 200);
+    let since_signal = Stopwatch::start();
+    ekbo.signal(Signal::Term);
+    assert_eq!(ekbo.wait_exit().code(), Some(0));
+    let took = since_signal.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
 /// Section 11: so it is with SIGINT.
 #[test]
 fn sigint() {

@@ -200,6 +200,11 @@ impl Ekbo {
         self.stdout.lock().unwrap().clone()
     }
 
+    /// How many descriptors the process has open.
+    pub(crate) fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.process_id())).unwrap().count()
+    }
+
     pub(crate) fn process_id(&self) -> u32 {
         self.process.id()
     }
