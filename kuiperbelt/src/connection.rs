@@ -5,25 +5,23 @@
 //! task holds no buffer: reads go to one of the worker thread's.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use kuiperbelt_websocket::{
-    CloseCode, CloseFrame, Decoder, Event, ProtocolError, encode_close, encode_pong,
-};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use kuiperbelt_websocket::{CloseCode, CloseFrame, Decoder, Event, ProtocolError, encode_close};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{debug, info};
 
 use crate::message::{End, Received};
+use crate::outgoing::Outgoing;
 use crate::seat::Seat;
 use crate::session::Ending;
 use crate::stream::Stream;
@@ -33,13 +31,6 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How much of a client's next message is read while the handler has one.
 const HELD_BYTES: usize = 64 * 1024;
-
-/// Pongs that wait for a socket that takes nothing; of more pings only the latest are answered
-/// (RFC 6455 section 5.5.3).
-const MAX_PONGS: usize = 16;
-
-/// Frames in one system call.
-const MAX_SLICES: usize = 64;
 
 /// Reads before others have their turn.
 const READS_IN_A_TURN: usize = 16;
@@ -69,9 +60,7 @@ pub(crate) struct Connection {
     close_seen: bool,
     /// Nothing more can come from the client.
     input_ended: bool,
-    writing: VecDeque<Outgoing>,
-    /// How much of the first frame of `writing` is written.
-    offset: usize,
+    writing: Outgoing,
     /// Since when the socket has taken no byte of what is to be written.
     blocked_since: Option<Instant>,
     last_active: Instant,
@@ -100,19 +89,6 @@ enum Phase {
     Done,
 }
 
-enum Outgoing {
-    Message(Bytes),
-    Pong(Bytes),
-    Close(Bytes),
-}
-
-impl Outgoing {
-    const fn bytes(&self) -> &Bytes {
-        let (Self::Message(bytes) | Self::Pong(bytes) | Self::Close(bytes)) = self;
-        bytes
-    }
-}
-
 impl Connection {
     /// A connection that starts with what the client sent early.
     pub(crate) fn new(seat: Seat, stream: Stream, early: &[u8]) -> Self {
@@ -130,8 +106,7 @@ impl Connection {
             held: None,
             close_seen: false,
             input_ended: false,
-            writing: VecDeque::new(),
-            offset: 0,
+            writing: Outgoing::default(),
             blocked_since: None,
             last_active: now,
             deadline: None,
@@ -292,7 +267,7 @@ impl Connection {
                 match self.phase {
                     Phase::Open => {
                         info!("connection is closed");
-                        self.drop_unwritten();
+                        self.writing.drop_unwritten();
                         let code = frame.as_ref().map(CloseFrame::code);
                         let echo = code.and_then(|code| CloseFrame::new(code, "").ok());
                         let end =
@@ -343,9 +318,7 @@ impl Connection {
         }
         let is_blocked = self.blocked_since.is_some();
         let writing = &mut self.writing;
-        let end = seat.session.take(context, is_blocked, |frame| {
-            writing.push_back(Outgoing::Message(frame));
-        });
+        let end = seat.session.take(context, is_blocked, |frame| writing.message(frame));
         if let Some(Ending { end, flush_by }) = end {
             self.end = Some(end);
             self.deadline = flush_by;
@@ -356,9 +329,6 @@ impl Connection {
     fn poll_write(&mut self, context: &mut Context<'_>) {
         loop {
             if self.writing.is_empty() {
-                if self.writing.capacity() > MAX_SLICES {
-                    self.writing = VecDeque::new();
-                }
                 // While the socket was blocked nobody woke us for more.
                 self.collect(context);
             }
@@ -376,23 +346,21 @@ impl Connection {
                     return;
                 }
             }
-            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            let mut count = 0;
-            for (slice, frame) in slices.iter_mut().zip(&self.writing) {
-                let skipped = if count == 0 { self.offset } else { 0 };
-                *slice = IoSlice::new(&frame.bytes()[skipped..]);
-                count += 1;
-            }
             let Some(stream) = &mut self.stream else { return };
-            let written = Pin::new(stream).poll_write_vectored(context, &slices[..count]);
-            match written {
-                Poll::Ready(Ok(size)) if size > 0 => self.wrote(size),
+            match self.writing.poll_write(stream, context) {
+                Poll::Ready(Ok(written)) => {
+                    self.blocked_since = None;
+                    self.last_active = Instant::now();
+                    if let Some(seat) = self.seat.as_ref().filter(|_| written.messages > 0) {
+                        seat.session.written(written);
+                    }
+                }
                 Poll::Pending => {
                     self.blocked_since.get_or_insert_with(Instant::now);
                     return;
                 }
-                Poll::Ready(failed) => {
-                    debug!(error = ?failed.err(), "write failed");
+                Poll::Ready(Err(error)) => {
+                    debug!(error = %error, "write failed");
                     self.write_failed();
                     return;
                 }
@@ -400,49 +368,11 @@ impl Connection {
         }
     }
 
-    /// Accounts for bytes that the socket has taken.
-    fn wrote(&mut self, mut size: usize) {
-        self.blocked_since = None;
-        let (mut messages, mut bytes) = (0, 0);
-        while let Some(frame) = self.writing.front() {
-            let length = frame.bytes().len();
-            let rest = length - self.offset;
-            if rest > size {
-                self.offset += size;
-                break;
-            }
-            size -= rest;
-            self.offset = 0;
-            if let Some(Outgoing::Message(_)) = self.writing.pop_front() {
-                messages += 1;
-                bytes += length;
-            }
-        }
-        if messages > 0 {
-            self.last_active = Instant::now();
-            let next = self.writing.iter().find_map(|frame| match frame {
-                Outgoing::Message(bytes) => Some(bytes.len()),
-                _ => None,
-            });
-            if let Some(seat) = &self.seat {
-                seat.session.written(messages, bytes, next);
-            }
-        }
-    }
-
-    /// Answers a ping ahead of the messages that wait.
+    /// Answers a ping, unless the last frame is on its way.
     fn pong(&mut self, payload: &[u8]) {
-        if !matches!(self.phase, Phase::Open | Phase::Flushing) {
-            return;
+        if matches!(self.phase, Phase::Open | Phase::Flushing) {
+            self.writing.pong(payload);
         }
-        let first = usize::from(self.offset > 0);
-        let pongs = self.writing.iter().skip(first);
-        let waiting = pongs.take_while(|frame| matches!(frame, Outgoing::Pong(_))).count();
-        if waiting == MAX_PONGS {
-            self.writing.remove(first + waiting - 1);
-        }
-        let at = (first + waiting.min(MAX_PONGS - 1)).min(self.writing.len());
-        self.writing.insert(at, Outgoing::Pong(encode_pong(payload)));
     }
 }
 
@@ -460,7 +390,7 @@ impl Connection {
         let announced = self.seat.as_ref().is_some_and(|seat| seat.options.close_frame);
         let frame = announced.then(|| encode_close(end.frame().as_ref()));
         let awaits_close = announced && !self.close_seen && !self.input_ended;
-        self.drop_unwritten();
+        self.writing.drop_unwritten();
         self.part(end, frame, awaits_close);
     }
 
@@ -475,22 +405,19 @@ impl Connection {
         let frame = encode_close(end.frame().as_ref());
         // What was accepted before is still worth writing.
         if let Some(seat) = &self.seat {
-            seat.session.drain(|frame| self.writing.push_back(Outgoing::Message(frame)));
+            seat.session.drain(|frame| self.writing.message(frame));
         }
         // What follows cannot be understood, a close frame neither.
         self.part(end, Some(frame), false);
-    }
-
-    /// Forgets what is queued, but for a frame that is half written.
-    fn drop_unwritten(&mut self) {
-        self.writing.truncate(usize::from(self.offset > 0));
     }
 
     /// Ends the session: `frame` is the last.
     fn part(&mut self, end: End, frame: Option<Bytes>, awaits_close: bool) {
         self.end.get_or_insert(end);
         self.detach();
-        self.writing.extend(frame.map(Outgoing::Close));
+        if let Some(frame) = frame {
+            self.writing.close(frame);
+        }
         self.phase = Phase::Parting { awaits_close };
         self.deadline = Some(Instant::now() + FAREWELL);
     }
@@ -514,8 +441,7 @@ impl Connection {
             seat.hub.metrics().message_errors.increment();
         }
         self.detach();
-        self.writing = VecDeque::new();
-        self.offset = 0;
+        self.writing = Outgoing::default();
         self.blocked_since = None;
         if self.phase > Phase::Open || self.input_ended {
             self.over(End::abnormal(""));
@@ -526,7 +452,7 @@ impl Connection {
     fn over(&mut self, end: End) {
         self.end.get_or_insert(end);
         self.detach();
-        self.writing = VecDeque::new();
+        self.writing = Outgoing::default();
         self.stream = None;
         self.phase = Phase::Done;
     }
@@ -540,7 +466,7 @@ impl Connection {
         }
         self.phase = Phase::Lingering;
         self.deadline = Some(Instant::now() + FAREWELL);
-        self.writing = VecDeque::new();
+        self.writing = Outgoing::default();
     }
 
     fn detach(&mut self) {

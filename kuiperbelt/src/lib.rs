@@ -17,6 +17,7 @@ mod hub;
 mod message;
 mod metrics;
 mod options;
+mod outgoing;
 mod seat;
 mod server;
 mod session;

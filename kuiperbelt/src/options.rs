@@ -7,7 +7,8 @@ use http::HeaderMap;
 
 use crate::session::Capacity;
 
-/// What a WebSocket door does with its connections, beyond what its [`Handler`] decides.
+/// What a WebSocket door does with its connections, beyond what its
+/// [`Handler`](crate::Handler) decides.
 pub struct Options {
     /// The largest message taken from a client, in bytes; a larger one ends in close code 1009.
     pub max_message: usize,

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::message::{End, Message};
+use crate::outgoing::Written;
 
 /// How much may wait for one session behind the message that is being written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,8 +232,9 @@ impl Session {
         self.0.outbox.lock().queue.drain(..).for_each(frame);
     }
 
-    /// Says that so many taken messages have been written whole, and how large the next is.
-    pub(crate) fn written(&self, messages: usize, bytes: usize, next: Option<usize>) {
+    /// Says what has been written of the messages taken.
+    pub(crate) fn written(&self, written: Written) {
+        let Written { messages, bytes, next } = written;
         let mut outbox = self.0.outbox.lock();
         outbox.outstanding = outbox.outstanding.saturating_sub(messages);
         outbox.outstanding_bytes = outbox.outstanding_bytes.saturating_sub(bytes);

@@ -1,7 +1,7 @@
 //! The frame header (RFC 6455 section 5.2) as a client sends it: opcode, length, masking key.
 //! Rules that need more than one frame (fragments, message size) belong to the decoder.
 
-use crate::decoder::ProtocolError;
+use crate::protocol_error::ProtocolError;
 
 /// The longest payload of a ping, pong or close frame, in bytes (RFC 6455 section 5.5).
 pub const MAX_CONTROL_PAYLOAD: usize = 125;

@@ -9,14 +9,18 @@
 #![warn(missing_docs)]
 
 mod close;
+mod close_code;
 mod decoder;
 mod encoder;
 mod frame;
 pub mod handshake;
 mod mask;
+mod protocol_error;
 
-pub use close::{CloseCode, CloseFrame, InvalidClose};
-pub use decoder::{Decoder, Event, ProtocolError};
+pub use close::{CloseFrame, InvalidClose};
+pub use close_code::CloseCode;
+pub use decoder::{Decoder, Event};
 pub use encoder::{encode, encode_close, encode_pong};
 pub use frame::{Kind, MAX_CONTROL_PAYLOAD};
 pub use mask::unmask;
+pub use protocol_error::ProtocolError;

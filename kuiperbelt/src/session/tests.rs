@@ -38,7 +38,8 @@ impl Connected {
     fn write(&mut self) -> Bytes {
         self.take();
         let frame = self.writing.pop_front().unwrap();
-        self.session.written(1, frame.len(), self.writing.front().map(Bytes::len));
+        let next = self.writing.front().map(Bytes::len);
+        self.session.written(Written { messages: 1, bytes: frame.len(), next });
         frame
     }
 

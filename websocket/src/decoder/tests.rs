@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::CloseCode;
 
 /// A client's frame.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
