@@ -161,7 +161,7 @@ fn a_ping_puts_the_idle_time_out_off() {
 #[test]
 fn any_traffic_puts_the_idle_time_out_off() {
     let backend = Backend::admitting_by_query().start();
-    let ekbo = Ekbo::with(&backend).set("idle_timeout", "1s").start();
+    let ekbo = Ekbo::with(&backend).set("idle_timeout", "2s").start();
     let keys = ["ping", "pong", "text", "fragments", "send", "silent"];
     let [mut ping, mut pong, mut text, mut fragments, mut send, mut silent] =
         keys.map(|key| Client::connect_as(&ekbo, key));
@@ -202,8 +202,8 @@ fn a_client_is_written_to_after_its_close() {
     backend.assert_told_of(&ekbo, 1);
 }
 
-/// 8 row 8, 9 row 3, D2, D7: a refused establish is Close 1011, before any message; the close callback
-/// is called, as the session had been accepted.
+/// 8 row 8, 9 row 3, D2, D7: a refused establish is Close 1011, before any message; the close
+/// callback is called, as the session had been accepted.
 #[test]
 fn establish_is_refused() {
     let backend = Backend::plan()
