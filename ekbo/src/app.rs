@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::access_log::logged;
 use crate::backend_api::{self, BackendApi};
 use crate::callback::target::Target;
-use crate::callback::{self, Gateway};
+use crate::callback::{self, Callbacks};
 use crate::config::{ApiListen, Config, DuplicateSession, Listen, Loaded};
 use crate::demo;
 
@@ -131,6 +131,8 @@ impl App {
         config.callback.receive = callback("/receive");
         config.callback.close = callback("/close");
         config.close_callback_on_api_close = true;
+        // The terminal shows what to try.
+        config.suppress_access_log = true;
         let mut app = Self::without_listeners(&config);
         let (mut public, _) = app.doors(&config)?;
         add(&mut public, "/", Lead::Http(page()))?;
@@ -153,7 +155,7 @@ impl App {
         let log = !config.suppress_access_log;
         let not_found: Service = Arc::new(|_| Box::pin(std::future::ready(answer::not_found())));
         let otherwise = logged(not_found, log);
-        let gateway = Gateway::new(callback_config(config));
+        let gateway = Callbacks::new(callback_config(config));
         let gateway = SocketDoor::new(&self.hub, gateway, options(config));
         let api = Arc::new(BackendApi::new(Arc::clone(&self.hub), api_config(config)));
         let service = |call: Call| -> Service {
@@ -240,14 +242,8 @@ enum Call {
 }
 
 fn callback_config(config: &Config) -> callback::Config {
-    let callbacks = &config.callback;
     callback::Config {
-        connect: callbacks.connect.clone(),
-        establish: callbacks.establish.clone(),
-        receive: callbacks.receive.clone(),
-        close: callbacks.close.clone(),
-        timeout: callbacks.timeout,
-        retry: callbacks.retry,
+        targets: config.callback.clone(),
         session_header: config.session_header.clone(),
         endpoint: config.endpoint.clone(),
         set_headers: config.proxy_set_header.clone(),
@@ -260,7 +256,7 @@ fn callback_config(config: &Config) -> callback::Config {
 fn api_config(config: &Config) -> backend_api::Config {
     backend_api::Config {
         session_header: config.session_header.clone(),
-        tokens: config.api_token.iter().map(|token| token.expose().to_owned()).collect(),
+        tokens: config.api_token.clone(),
         strict: config.strict_broadcast,
         send_timeout: config.send_timeout,
         max_body: config.max_body_size.unwrap_or(usize::MAX),

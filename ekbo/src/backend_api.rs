@@ -1,28 +1,31 @@
-//! What the backend asks of us: `/send` and `/close` for sessions, `/stats` and `/ping`. The
-//! answers of the first two are byte for byte those that backends have been written against.
+//! What the backend asks of us: `/send` and `/close` for sessions, `/ping`, and `/stats`, which is in
+//! `stats.rs`. The answers are byte for byte those that backends have been written against.
 
 use std::fmt::Write as _;
 use std::str::FromStr as _;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
 use kuiperbelt::{
     Answer, Body, CloseCode, CloseFrame, End, Hub, InvalidClose, Message, SendError, Session,
-    announces_more_than,
 };
 use percent_encoding::percent_decode;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::log::{self, Shown};
-use crate::text::{InvalidText, message};
+use crate::log::{Shown, ShownBody};
+use crate::secret::Secret;
+use crate::text::{InvalidTextPolicy, message};
+
+mod stats;
 
 const CLOSE_CODE: HeaderName = HeaderName::from_static("x-kuiperbelt-close-code");
 const CLOSE_REASON: HeaderName = HeaderName::from_static("x-kuiperbelt-close-reason");
@@ -37,13 +40,13 @@ const INVALID_TEXT: &str = "kuiperbelt: text message is not valid UTF-8";
 pub(crate) struct Config {
     pub(crate) session_header: HeaderName,
     /// Any of them opens the API; without any it is open.
-    pub(crate) tokens: Vec<String>,
+    pub(crate) tokens: Vec<Secret>,
     /// One unknown key, and nothing is sent to anyone.
     pub(crate) strict: bool,
     /// For one call, over all its sessions.
     pub(crate) send_timeout: Option<Duration>,
     pub(crate) max_body: usize,
-    pub(crate) invalid_text: InvalidText,
+    pub(crate) invalid_text: InvalidTextPolicy,
     pub(crate) close_callback_on_api_close: bool,
 }
 
@@ -61,7 +64,7 @@ enum Action {
 }
 
 /// A session that a call names, and the key as it stands in the request.
-type Target = (Session, Bytes);
+type Recipient = (Session, Bytes);
 
 /// A session that a call failed for.
 struct Failure {
@@ -106,71 +109,6 @@ impl BackendApi {
         json(StatusCode::OK, r#"{"result":"OK"}"#)
     }
 
-    /// `/stats`: six numbers, as JSON or as tab-separated lines.
-    pub(crate) async fn stats(&self, request: Request<Body>) -> Answer {
-        if !self.is_authorized(request.headers().get(AUTHORIZATION)) {
-            return Refused::Unauthorized.into();
-        }
-        let is_text =
-            matches!(self.stats_format(request).await.as_deref(), Some("tsv" | "txt" | "text"));
-        let (kind, body) = if is_text {
-            ("text/plain", self.stats_tsv())
-        } else {
-            ("application/json", self.stats_json())
-        };
-        let mut answer = Answer::new(body.into());
-        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-        answer
-    }
-
-    /// A form's `format` before the query's.
-    async fn stats_format(&self, request: Request<Body>) -> Option<String> {
-        let (head, body) = request.into_parts();
-        let is_form = head.headers.get(CONTENT_TYPE).is_some_and(|kind| {
-            kind.as_bytes().to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded")
-        });
-        let form = if is_form && has_form(&head.method) {
-            self.read(body, true).await.unwrap_or_default()
-        } else {
-            Bytes::new()
-        };
-        let query = head.uri.query().unwrap_or_default();
-        let mut fields =
-            form_urlencoded::parse(&form).chain(form_urlencoded::parse(query.as_bytes()));
-        fields.find(|(name, _)| name == "format").map(|(_, value)| value.into_owned())
-    }
-
-    fn stats_json(&self) -> String {
-        let metrics = self.hub.metrics();
-        format!(
-            "{{\"connections\":{},\"total_connections\":{},\"total_messages\":{},\
-             \"connect_errors\":{},\"message_errors\":{},\"closing_connections\":{}}}\n",
-            metrics.connections.value(),
-            metrics.total_connections.value(),
-            metrics.total_messages.value(),
-            metrics.connect_errors.value(),
-            metrics.message_errors.value(),
-            metrics.closing_connections.value(),
-        )
-    }
-
-    fn stats_tsv(&self) -> String {
-        let metrics = self.hub.metrics();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let mut text = String::new();
-        for (name, metric) in [
-            ("conn.current", &metrics.connections),
-            ("conn.total", &metrics.total_connections),
-            ("conn.errors", &metrics.connect_errors),
-            ("conn.closing", &metrics.closing_connections),
-            ("messages.total", &metrics.total_messages),
-            ("messages.errors", &metrics.message_errors),
-        ] {
-            let _ = writeln!(text, "kuiperbelt.{name}\t{}\t{now}", metric.value());
-        }
-        text
-    }
-
     /// The course of `/send` and `/close`: checks in their order, then delivery to all at once.
     async fn deliver(
         &self,
@@ -189,7 +127,7 @@ impl BackendApi {
         if self.config.strict && !failures.is_empty() {
             return self.outcome(&failures);
         }
-        if announces_more_than(&head.headers, self.config.max_body) {
+        if body.size_hint().lower() > self.config.max_body as u64 {
             return Refused::TooLarge.into();
         }
         let body = match self.read(body, !known.is_empty()).await {
@@ -199,7 +137,7 @@ impl BackendApi {
         debug!(
             path = head.uri.path(),
             headers = %Shown(&head.headers),
-            body = %log::Bytes(&body),
+            body = %ShownBody(&body),
             "message"
         );
         self.hub.metrics().total_messages.add(known.len() as u64);
@@ -215,7 +153,7 @@ impl BackendApi {
     }
 
     /// The sessions named, and a failure for each key that means none.
-    fn targets(&self, head: &Parts) -> Result<(Vec<Target>, Vec<Failure>), Refused> {
+    fn targets(&self, head: &Parts) -> Result<(Vec<Recipient>, Vec<Failure>), Refused> {
         if !self.is_authorized(head.headers.get(AUTHORIZATION)) {
             return Err(Refused::Unauthorized);
         }
@@ -251,7 +189,7 @@ impl BackendApi {
                 if !is_wanted {
                     continue;
                 }
-                if whole.is_empty() && hyper::body::Body::is_end_stream(&body) {
+                if whole.is_empty() && body.is_end_stream() {
                     return Ok(data);
                 }
                 whole.extend_from_slice(&data);
@@ -271,7 +209,7 @@ impl BackendApi {
         };
         let token = token.trim_start().as_bytes();
         // Every token is compared, whichever matches.
-        let matches = |found, expected: &String| found | is_same(token, expected.as_bytes());
+        let matches = |found, expected: &Secret| found | expected.is(token);
         scheme.eq_ignore_ascii_case("bearer") && self.config.tokens.iter().fold(false, matches)
     }
 
@@ -300,7 +238,7 @@ impl BackendApi {
 
 /// Hands the message to every session and returns the failures in the order in which they happen.
 async fn deliver_to_all(
-    sessions: &[Target],
+    sessions: &[Recipient],
     action: &Action,
     message: &Message,
     deadline: Option<Instant>,
@@ -359,16 +297,6 @@ fn end(head: &Parts) -> Result<End, InvalidClose> {
     CloseFrame::new(code, reason).map(End::from)
 }
 
-fn has_form(method: &Method) -> bool {
-    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
-}
-
-/// Takes as long for every `given` of one length, so that nobody learns a token bit by bit.
-fn is_same(given: &[u8], expected: &[u8]) -> bool {
-    let differences = given.iter().zip(expected).fold(0, |all, (a, b)| all | (a ^ b));
-    given.len() == expected.len() && std::hint::black_box(differences) == 0
-}
-
 impl Refused {
     const fn status(&self) -> StatusCode {
         match self {
@@ -395,7 +323,12 @@ impl Refused {
 
 impl From<Refused> for Answer {
     fn from(refused: Refused) -> Self {
-        json(refused.status(), refused.body())
+        let mut answer = json(refused.status(), refused.body());
+        if matches!(refused, Refused::Unauthorized) {
+            // RFC 9110 section 15.5.2
+            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        answer
     }
 }
 
@@ -475,14 +408,6 @@ mod tests {
             let row = format!("| {} | `{body}` |", refused.status().as_u16());
             assert!(readme.contains(&row), "{row}");
         }
-    }
-
-    #[test]
-    fn tokens_are_compared_whole() {
-        assert!(is_same(b"secret", b"secret"));
-        assert!(!is_same(b"secret", b"secres"));
-        assert!(!is_same(b"secre", b"secret"));
-        assert!(!is_same(b"", b"secret"));
     }
 
     /// D2

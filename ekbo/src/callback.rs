@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use hyper::body::Incoming;
 use kuiperbelt::{
     Admission, Answer, End, Handler, Kind, Message, Received, Refusal, Session, answer,
@@ -26,15 +26,15 @@ use self::close::Closer;
 pub(crate) use self::close::Retry;
 use self::headers::{Headers, SUBPROTOCOL};
 use self::target::Target;
-use crate::log;
-use crate::text::{InvalidText, message};
+use crate::log::ShownBody;
+use crate::text::{InvalidTextPolicy, message};
 
 /// The time-out of a close callback when `callback.timeout` is 0.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the callbacks of one gateway path are made from.
-#[derive(Debug, Clone)]
-pub(crate) struct Config {
+/// Where the callbacks go, and how long their answers may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Targets {
     pub(crate) connect: Option<Target>,
     pub(crate) establish: Option<Target>,
     pub(crate) receive: Option<Target>,
@@ -42,41 +42,47 @@ pub(crate) struct Config {
     /// Over head and body of one answer; `None` waits for ever.
     pub(crate) timeout: Option<Duration>,
     pub(crate) retry: Retry,
+}
+
+/// What the callbacks of one gateway path are made from.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) targets: Targets,
     pub(crate) session_header: HeaderName,
     pub(crate) endpoint: HeaderValue,
     pub(crate) set_headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) forward_session_header: bool,
     /// The largest first message, in bytes.
     pub(crate) max_message: usize,
-    pub(crate) invalid_text: InvalidText,
+    pub(crate) invalid_text: InvalidTextPolicy,
 }
 
 /// A gateway path: every decision is the backend's.
 #[derive(Debug)]
-pub(crate) struct Gateway {
+pub(crate) struct Callbacks {
     config: Config,
     headers: Headers,
     client: Client,
     closer: Closer,
 }
 
-impl Gateway {
+impl Callbacks {
     pub(crate) fn new(config: Config) -> Self {
         let client = Client::new();
         let headers = Headers::new(&config);
         let closer = Closer::new(
             client.clone(),
-            config.close.clone(),
+            config.targets.close.clone(),
             headers.clone(),
-            close_timeout(config.timeout),
-            config.retry,
+            close_timeout(config.targets.timeout),
+            config.targets.retry,
         );
         Self { config, headers, client, closer }
     }
 
     /// Counts from now; the same deadline serves the head of an answer and its body.
     fn deadline(&self) -> Option<Instant> {
-        self.config.timeout.map(|timeout| Instant::now() + timeout)
+        self.config.targets.timeout.map(|timeout| Instant::now() + timeout)
     }
 
     /// Judges the backend's answer to a connect callback.
@@ -134,9 +140,9 @@ impl Gateway {
     }
 }
 
-impl Handler for Gateway {
+impl Handler for Callbacks {
     async fn connect(&self, request: Parts) -> Result<Admission, Refusal> {
-        let address = match &self.config.connect {
+        let address = match &self.config.targets.connect {
             Some(Target::Good(address)) => address,
             Some(Target::Unreachable(reason)) => {
                 return Err(refused(StatusCode::BAD_GATEWAY, reason));
@@ -156,13 +162,13 @@ impl Handler for Gateway {
             offered_subprotocols(&request.headers).map(str::to_owned).collect();
         let headers = self.headers.of_connect(&request.headers, &offered, address);
         let deadline = self.deadline();
-        let response = self.client.ask(Method::GET, uri, headers, deadline).await;
+        let response = self.client.ask(uri, headers, deadline).await;
         let response = response.map_err(|failure| refused(StatusCode::BAD_GATEWAY, &failure))?;
         self.judge(response, &offered, deadline).await
     }
 
     async fn establish(&self, session: &Session) -> bool {
-        let Some(target) = &self.config.establish else {
+        let Some(target) = &self.config.targets.establish else {
             return true;
         };
         let made = self.post(target, session.key(), HeaderMap::new(), Default::default()).await;
@@ -173,6 +179,7 @@ impl Handler for Gateway {
         };
         error!(
             session = %String::from_utf8_lossy(session.key()),
+            url = %target,
             error = %error,
             "establish error after upgrade"
         );
@@ -180,7 +187,7 @@ impl Handler for Gateway {
     }
 
     async fn receive(&self, session: &Session, message: Received) {
-        let Some(target) = &self.config.receive else {
+        let Some(target) = &self.config.targets.receive else {
             return;
         };
         let content_type = match message.kind {
@@ -191,7 +198,7 @@ impl Handler for Gateway {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         debug!(
             session = %String::from_utf8_lossy(session.key()),
-            body = %log::Bytes(&message.payload),
+            body = %ShownBody(&message.payload),
             "message of a client"
         );
         let error = match self.post(target, session.key(), headers, message.payload).await {
@@ -201,6 +208,7 @@ impl Handler for Gateway {
         };
         error!(
             session = %String::from_utf8_lossy(session.key()),
+            url = %target,
             error = %error,
             "receive callback failed"
         );
@@ -211,7 +219,7 @@ impl Handler for Gateway {
     }
 }
 
-impl Gateway {
+impl Callbacks {
     /// One POST about a session; its answer counts when the body has arrived whole.
     async fn post(
         &self,
@@ -221,8 +229,7 @@ impl Gateway {
         body: bytes::Bytes,
     ) -> Result<StatusCode, CallError> {
         let address = client::address_of(target)?;
-        let mut headers = self.headers.of_session(key, own, address);
-        headers.insert(CONTENT_LENGTH, body.len().into());
+        let headers = self.headers.of_session(key, own, address);
         self.client.tell(address.uri().clone(), headers, body, self.deadline()).await
     }
 }

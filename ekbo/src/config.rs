@@ -22,11 +22,11 @@ use http::{HeaderName, HeaderValue};
 use thiserror::Error;
 
 use self::written::{File, Settings, Source};
-use crate::callback::Retry;
-use crate::callback::target::Target;
+use crate::callback::Targets;
 use crate::flags::Flags;
 use crate::origin::OriginPolicy;
-use crate::text::InvalidText;
+use crate::secret::Secret;
+use crate::text::InvalidTextPolicy;
 
 pub(crate) use self::environment::Environment;
 
@@ -38,7 +38,7 @@ pub(crate) struct Config {
     /// Each of them opens the backend API; without any it is open.
     pub(crate) api_token: Vec<Secret>,
     pub(crate) paths: Paths,
-    pub(crate) callback: Callbacks,
+    pub(crate) callback: Targets,
     pub(crate) session_header: HeaderName,
     pub(crate) endpoint: HeaderValue,
     pub(crate) strict_broadcast: bool,
@@ -65,7 +65,7 @@ pub(crate) struct Config {
     /// `None`: unlimited.
     pub(crate) max_message_size: Option<usize>,
     pub(crate) duplicate_session: DuplicateSession,
-    pub(crate) invalid_text: InvalidText,
+    pub(crate) invalid_text: InvalidTextPolicy,
 }
 
 /// Where clients come in.
@@ -94,51 +94,20 @@ pub(crate) struct Paths {
     pub(crate) ping: String,
 }
 
-/// What the backend is told, and how long its answers may take.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Callbacks {
-    pub(crate) connect: Option<Target>,
-    pub(crate) establish: Option<Target>,
-    pub(crate) receive: Option<Target>,
-    pub(crate) close: Option<Target>,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) retry: Retry,
-}
-
-/// What happens to the older connection when a session key is used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DuplicateSession {
     Keep,
     Replace,
 }
 
-/// A text that is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(String);
-
-impl Secret {
-    pub(crate) fn new(text: &str) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself, for comparing in constant time.
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(value::MASK)
-    }
-}
-
 /// Why the server cannot start with this configuration. Each is one line that says where to look
 /// and what to write.
 #[derive(Debug, Error)]
 pub(crate) enum ConfigError {
-    #[error("port and sock option is duplicate.")]
+    #[error("port and sock option is duplicate. give only one of them")]
     PortAndSock,
+    #[error("flag -config: the demo reads no configuration; leave -config out")]
+    DemoConfig,
     #[error("load config error: {name}: cannot be read: {reason}; check -config")]
     Unreadable { name: String, reason: io::Error },
     #[error("load config error: {name}:{line}: {problem}")]
@@ -170,6 +139,8 @@ pub(crate) enum WarningKind {
     /// A callback URL that cannot be called.
     CallbackUrl,
     PathNeverMatches,
+    /// Nobody decides who may connect.
+    NoConnect,
     /// The query of the connect URL.
     QueryDropped,
     /// A socket is set as well.
@@ -198,9 +169,15 @@ pub(crate) struct Loaded {
     pub(crate) config: Config,
     pub(crate) warnings: Vec<Warning>,
     settings: Settings,
+    name: String,
 }
 
 impl Loaded {
+    /// What was read, for people.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Where the value of a key was written: `config.yml:3`, `flag -port`.
     pub(crate) fn place_of(&self, key: &str) -> String {
         self.settings.source(key).to_string()
@@ -236,8 +213,11 @@ pub(crate) fn load(flags: &Flags, environment: &Environment) -> Result<Loaded, C
     load_file(file.as_ref(), flags, environment)
 }
 
-/// The defaults with what the flags change: no file and no environment.
-pub(crate) fn defaults(flags: &Flags) -> Result<Loaded, ConfigError> {
+/// The defaults with the port of the flags: the demo's page, backend and gateway fit together.
+pub(crate) fn of_demo(flags: &Flags) -> Result<Loaded, ConfigError> {
+    if flags.config.is_some() {
+        return Err(ConfigError::DemoConfig);
+    }
     load_file(None, flags, &Environment::new([], Some("localhost".to_owned())))
 }
 
@@ -249,7 +229,9 @@ fn load_file(
     let (mut settings, mut warnings) = Settings::gather(file, environment, flags)?;
     warnings.extend(flag_warnings(flags));
     let config = meant::mean(&mut settings, environment, &mut warnings)?;
-    Ok(Loaded { config, warnings, settings })
+    let name =
+        file.map_or("the configuration of the environment, without a file,", |file| file.name);
+    Ok(Loaded { config, warnings, settings, name: name.to_owned() })
 }
 
 /// KB-CLI-6 and KB-CLI-7.

@@ -4,7 +4,7 @@
 //! and speaks the public HTTP contract with it. Building the gateway in front of it, and serving
 //! the page there, is `app.rs`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 mod backend;
 mod gateway;
@@ -20,7 +20,7 @@ pub(crate) const PAGE: &str = include_str!("demo/page.html");
 /// What to print once the gateway listens on `address`: where the page is, and three lines to
 /// paste into another terminal.
 pub(crate) fn welcome(address: SocketAddr) -> String {
-    let base = format!("http://{}", reachable(address));
+    let base = format!("http://{address}");
     format!(
         "Kuiperbelt demo: a chat through a plain HTTP backend.\n\
          \n\
@@ -35,15 +35,6 @@ pub(crate) fn welcome(address: SocketAddr) -> String {
          \n\
          Ctrl-C stops it.\n"
     )
-}
-
-/// Where a program on this machine reaches a listener that is bound to `address`.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        // A wildcard IPv6 listener takes IPv4 as well, and 127.0.0.1 is what people recognise.
-        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    }
-    address
 }
 
 #[cfg(test)]
@@ -63,16 +54,6 @@ mod tests {
             .collect();
         assert_eq!(ends, ["/send", "/close", "/stats"]);
         assert!(text.ends_with("Ctrl-C stops it.\n"));
-    }
-
-    #[test]
-    fn welcome_never_shows_a_wildcard_address() {
-        for wildcard in ["0.0.0.0:4711", "[::]:4711"] {
-            assert!(
-                welcome(wildcard.parse().unwrap()).contains("http://127.0.0.1:4711/"),
-                "{wildcard}"
-            );
-        }
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::fmt::Write;
 
 use thiserror::Error;
 
+use crate::nearest::edit_distance;
+
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Invocation {
@@ -74,7 +76,11 @@ pub(crate) enum FlagError {
 /// Command, name and what it does.
 const COMMANDS: [(Command, &str, &str); 6] = [
     (Command::Serve, "serve", "run the gateway (what happens without a command, too)"),
-    (Command::Demo, "demo", "run the gateway with a demonstration backend and a chat page"),
+    (
+        Command::Demo,
+        "demo",
+        "run the gateway with a demonstration backend and a chat page (-port, -log-level)",
+    ),
     (Command::Check, "check", "check the configuration; exit status 1 if something is wrong"),
     (Command::Config, "config", "print the effective configuration and where each value is from"),
     (Command::Version, "version", "print the version"),
@@ -163,22 +169,6 @@ pub(crate) fn usage() -> String {
         let _ = write!(text, "\n  {flag:<20}  {meaning}");
     }
     text
-}
-
-/// How many characters must be inserted, removed or changed to make one word of the other.
-pub(crate) fn edit_distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (index, left) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
-        for (column, &right) in other.iter().enumerate() {
-            let changed = diagonal + usize::from(left != right);
-            diagonal = row[column + 1];
-            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[other.len()]
 }
 
 impl Flags {
@@ -405,20 +395,6 @@ mod tests {
         }
         for (_, name, ..) in FLAGS {
             assert!(usage.contains(&format!("\n  -{name} ")), "{name}");
-        }
-    }
-
-    #[test]
-    fn edit_distances() {
-        for (one, other, distance) in [
-            ("", "", 0),
-            ("port", "port", 0),
-            ("prot", "port", 2),
-            ("a", "", 1),
-            ("chek", "check", 1),
-        ] {
-            assert_eq!(edit_distance(one, other), distance);
-            assert_eq!(edit_distance(other, one), distance);
         }
     }
 }

@@ -21,6 +21,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::flags::LogLevel;
+use crate::secret::{MASK, is_secret_header};
 
 /// Lines that wait to be written.
 const QUEUED_LINES: usize = 4096;
@@ -52,13 +53,9 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, (name, value)) in self.0.iter().enumerate() {
             let separator = if at > 0 { "; " } else { "" };
-            let is_secret = value.is_sensitive()
-                || matches!(
-                    name.as_str(),
-                    "authorization" | "cookie" | "set-cookie" | "proxy-authorization"
-                );
+            let is_secret = value.is_sensitive() || is_secret_header(name.as_str());
             let value = String::from_utf8_lossy(value.as_bytes());
-            let value = if is_secret { "****" } else { &*value };
+            let value = if is_secret { MASK } else { &*value };
             write!(f, "{separator}{name}: {value}")?;
         }
         Ok(())
@@ -66,9 +63,9 @@ impl fmt::Display for Shown<'_> {
 }
 
 /// A message body for a log line: text as it is, anything else in hexadecimal.
-pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
+pub(crate) struct ShownBody<'a>(pub(crate) &'a [u8]);
 
-impl fmt::Display for Bytes<'_> {
+impl fmt::Display for ShownBody<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match std::str::from_utf8(self.0) {
             Ok(text) => f.write_str(text),
@@ -199,7 +196,7 @@ mod tests {
 
     #[test]
     fn bodies_that_are_not_text_are_shown_in_hexadecimal() {
-        assert_eq!(Bytes(b"hi").to_string(), "hi");
-        assert_eq!(Bytes(b"\xff\x00").to_string(), "ff00");
+        assert_eq!(ShownBody(b"hi").to_string(), "hi");
+        assert_eq!(ShownBody(b"\xff\x00").to_string(), "ff00");
     }
 }

@@ -9,7 +9,9 @@ mod config;
 mod demo;
 mod flags;
 mod log;
+mod nearest;
 mod origin;
+mod secret;
 mod text;
 
 use std::io::Write as _;
@@ -47,8 +49,7 @@ fn main() -> ExitCode {
     }
     let _writer = log::start(flags.log_level);
     let loaded = match command {
-        // The demo's page, backend and gateway fit together: only the flags count.
-        Command::Demo => config::defaults(&flags),
+        Command::Demo => config::of_demo(&flags),
         _ => config::load(&flags, &Environment::of_process()),
     };
     let loaded = match loaded {
@@ -64,8 +65,10 @@ fn main() -> ExitCode {
         _ => {}
     }
     for warning in &loaded.warnings {
-        // The demo listens on loopback, whatever the configuration says.
-        if command != Command::Demo || warning.kind != WarningKind::OpenApi {
+        // The demo listens on loopback and has a backend of its own.
+        if command != Command::Demo
+            || !matches!(warning.kind, WarningKind::OpenApi | WarningKind::NoConnect)
+        {
             warn!("{warning}");
         }
     }
@@ -142,7 +145,7 @@ fn check(loaded: &Loaded) -> ExitCode {
     if loaded.warnings.iter().any(|warning| warning.kind.fails_check()) {
         return ExitCode::FAILURE;
     }
-    print("the configuration is valid\n")
+    print(&format!("{} is valid\n", loaded.name()))
 }
 
 /// Writes to standard output; a reader that has gone away is no failure.

@@ -1,11 +1,11 @@
 //! Text or binary: how a Content-Type chooses, and what becomes of text that is not UTF-8.
 
 use http::HeaderValue;
-use kuiperbelt::{InvalidText as NotUtf8, Kind, Message};
+use kuiperbelt::{InvalidText, Kind, Message};
 
 /// What to do with text from the backend that is not UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum InvalidText {
+pub(crate) enum InvalidTextPolicy {
     /// Refuse the message.
     Reject,
     /// Send it as binary.
@@ -19,12 +19,12 @@ pub(crate) enum InvalidText {
 pub(crate) fn message(
     content_type: Option<&HeaderValue>,
     body: &[u8],
-    invalid_text: InvalidText,
-) -> Result<Message, NotUtf8> {
+    invalid_text: InvalidTextPolicy,
+) -> Result<Message, InvalidText> {
     let kind = kind(content_type);
     match (Message::new(kind, body), invalid_text) {
-        (Err(_), InvalidText::Binary) => Ok(Message::raw(Kind::Binary, body)),
-        (Err(_), InvalidText::Raw) => Ok(Message::raw(kind, body)),
+        (Err(_), InvalidTextPolicy::Binary) => Ok(Message::raw(Kind::Binary, body)),
+        (Err(_), InvalidTextPolicy::Raw) => Ok(Message::raw(kind, body)),
         (made, _) => made,
     }
 }
@@ -54,9 +54,9 @@ mod tests {
 
     #[test]
     fn what_becomes_of_invalid_text() {
-        assert!(message(None, b"\xff", InvalidText::Reject).is_err());
-        assert!(message(None, b"\xff", InvalidText::Binary).is_ok());
-        assert!(message(None, b"\xff", InvalidText::Raw).is_ok());
-        assert!(message(None, "ÿ".as_bytes(), InvalidText::Reject).is_ok());
+        assert!(message(None, b"\xff", InvalidTextPolicy::Reject).is_err());
+        assert!(message(None, b"\xff", InvalidTextPolicy::Binary).is_ok());
+        assert!(message(None, b"\xff", InvalidTextPolicy::Raw).is_ok());
+        assert!(message(None, "ÿ".as_bytes(), InvalidTextPolicy::Reject).is_ok());
     }
 }

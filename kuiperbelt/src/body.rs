@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::EXPECT;
-use http::{HeaderMap, HeaderValue, Request};
+use http::{HeaderValue, Request};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time::timeout;
@@ -67,11 +67,4 @@ impl Drop for Body {
 /// Whether an `Expect` is the one that there is (RFC 9110 section 10.1.1).
 pub(crate) fn is_continue(expected: &HeaderValue) -> bool {
     expected.as_bytes().eq_ignore_ascii_case(b"100-continue")
-}
-
-/// Whether the request announces a body that is larger than `limit`.
-pub fn announces_more_than(headers: &HeaderMap, limit: usize) -> bool {
-    let length = headers.get(http::header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    length.is_some_and(|length| length > limit as u64)
 }

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use tracing::{debug, info};
+use tracing::debug;
 
 use crate::message::{End, Received};
 use crate::outgoing::Outgoing;
@@ -266,7 +266,6 @@ impl Connection {
                 self.close_seen = true;
                 match self.phase {
                     Phase::Open => {
-                        info!("connection is closed");
                         self.writing.drop_unwritten();
                         let code = frame.as_ref().map(CloseFrame::code);
                         let echo = code.and_then(|code| CloseFrame::new(code, "").ok());
@@ -281,7 +280,7 @@ impl Connection {
         }
     }
 
-    /// Hands a message to the handler. None is handed over once the end is decided.
+    /// Hands a message to the handler, unless an end is decided that it is not to hear of.
     fn receive(&mut self, message: Received) {
         let Some(seat) = &self.seat else { return };
         if !seat.session.is_ending_quietly() {
@@ -400,7 +399,7 @@ impl Connection {
             self.linger();
             return;
         }
-        info!(error = %error, "connection is closed");
+        debug!(error = %error, "the client broke the protocol");
         let end = End { reason: error.to_string().into(), ..End::new(error.code(), "") };
         let frame = encode_close(end.frame().as_ref());
         // What was accepted before is still worth writing.
@@ -428,7 +427,6 @@ impl Connection {
             // It may read on to the last word.
             Phase::Flushing => {}
             Phase::Open => {
-                info!("connection is closed");
                 self.over(End::abnormal(""));
             }
             _ => self.over(End::abnormal("")),
@@ -528,7 +526,6 @@ impl Connection {
                 let blocked = self.blocked_since.zip(seat.options.write_timeout);
                 if blocked.is_some_and(|(since, timeout)| since + timeout <= due) {
                     seat.hub.metrics().message_errors.increment();
-                    info!("connection is closed");
                     self.over(End::abnormal("write timeout"));
                 } else if self.phase == Phase::Flushing {
                     self.over(End::abnormal(""));

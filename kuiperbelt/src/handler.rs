@@ -17,8 +17,8 @@ use crate::session::Session;
 ///
 /// * [`connect`](Self::connect) → [`establish`](Self::establish) → [`receive`](Self::receive)… →
 ///   [`close`](Self::close), never two at a time; sessions run in parallel with each other.
-/// * Each `Ok` of `connect`, and each refusal that says so, is followed by exactly one `close`, whatever happens in between,
-///   unless the session ended by an [`End`] marked quiet.
+/// * Each `Ok` of `connect` is followed by exactly one `close`, whatever happens in between,
+///   unless the session ended by an [`End`] marked quiet. So is a [`Refusal`] that says so.
 /// * No future is cancelled: a client that vanishes is reported by `close` when the call in flight
 ///   has returned. Only the end of the process cuts a call short.
 /// * While `receive` runs, sends to the session go on and pings are answered.
@@ -28,7 +28,8 @@ pub trait Handler: Send + Sync + 'static {
     fn connect(&self, request: Parts) -> impl Future<Output = Result<Admission, Refusal>> + Send;
 
     /// Called when the client has its 101 and the session can be found by its key. `false` ends
-    /// the session with close code 1011 and drops what was sent to it meanwhile.
+    /// the session and drops what was sent to it meanwhile; the client sees close code 1011, or
+    /// with [`Options::close_frame`](crate::Options::close_frame) off just the end.
     fn establish(&self, _session: &Session) -> impl Future<Output = bool> + Send {
         std::future::ready(true)
     }
@@ -48,11 +49,13 @@ pub trait Handler: Send + Sync + 'static {
 /// A client is let in.
 #[derive(Debug)]
 pub struct Admission {
-    /// The key under which the session can be found: any bytes, not empty.
+    /// The key under which the session can be found: any bytes. An empty one answers the client
+    /// 500, and there is no session.
     pub key: Vec<u8>,
     /// Sent ahead of everything else.
     pub first: Option<Message>,
-    /// The subprotocol of the 101; must be one that the client offered.
+    /// The subprotocol of the 101. It must be one that the client offered, which is not checked:
+    /// clients end the connection otherwise.
     pub subprotocol: Option<HeaderValue>,
 }
 

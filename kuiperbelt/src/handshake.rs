@@ -120,6 +120,10 @@ impl Arrival {
             }
         };
         let Admission { key, first, subprotocol } = admission;
+        if key.is_empty() {
+            error!(error = "the handler gave an empty key", "cannot upgrade");
+            return answer::status(StatusCode::INTERNAL_SERVER_ERROR);
+        }
         let session = Session::new(&key, first.as_ref(), limits);
         let seat = Seat::take(self.hub, self.handler, self.options, session, self.counted);
         tokio::spawn(enter(seat, self.upgrade, first.is_some()));

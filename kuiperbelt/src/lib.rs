@@ -2,7 +2,41 @@
 //! handlers, a hub, and the listeners in front. The server `ekbo` is built on it.
 //!
 //! A [`Handler`] decides what a path does with its clients; a [`SocketDoor`] puts it behind a
-//! path of some [`Doors`]; [`serve`] opens them on a [`Listener`].
+//! path of some [`Doors`]; [`serve`] opens them on a [`Listener`]. An echo server:
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use kuiperbelt::http::request::Parts;
+//! use kuiperbelt::*;
+//!
+//! struct Echo;
+//!
+//! impl Handler for Echo {
+//!     async fn connect(&self, request: Parts) -> Result<Admission, Refusal> {
+//!         let key = request.uri.query().unwrap_or("nobody").into();
+//!         Ok(Admission { key, first: None, subprotocol: None })
+//!     }
+//!
+//!     async fn receive(&self, session: &Session, message: Received) {
+//!         let echo = Message::raw(message.kind, &message.payload);
+//!         let _ = session.send(&echo, None).await;
+//!     }
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> std::io::Result<()> {
+//!     let hub = Hub::new();
+//!     let door = SocketDoor::new(&hub, Echo, Options::default());
+//!     let mut doors = Doors::closed();
+//!     doors.add("/", Lead::Socket(Arc::new(door))).map_err(std::io::Error::other)?;
+//!     let listener = Listener::everywhere(9180)?;
+//!     serve(listener, Arc::new(doors), None, CancellationToken::new()).await;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! To stop in order, cancel the token and await [`serve`], which answers what is in flight; then
+//! end the sessions by [`Hub::stop`] and await [`Hub::finished`].
 
 #![warn(missing_docs)]
 
@@ -24,10 +58,11 @@ mod session;
 mod stream;
 
 pub use answer::Answer;
-pub use body::{Body, announces_more_than};
+pub use body::Body;
 pub use door::{Doors, Lead, SamePath, Service};
 pub use handler::{Admission, Handler, Refusal};
 pub use handshake::SocketDoor;
+pub use http;
 pub use hub::Hub;
 pub use kuiperbelt_websocket::{
     CloseCode, CloseFrame, InvalidClose, Kind, handshake::offered_subprotocols,
@@ -37,4 +72,5 @@ pub use metrics::{Metric, Metrics};
 pub use options::Options;
 pub use server::{Listener, serve};
 pub use session::{Capacity, SendError, Session};
+pub use tokio::time::Instant;
 pub use tokio_util::sync::CancellationToken;

@@ -28,7 +28,11 @@ impl Message {
         Self::raw(Kind::Binary, payload)
     }
 
-    /// A message of either kind; text must be UTF-8.
+    /// A message of either kind.
+    ///
+    /// # Errors
+    ///
+    /// Text that is not UTF-8.
     pub fn new(kind: Kind, payload: &[u8]) -> Result<Self, InvalidText> {
         if kind == Kind::Text && std::str::from_utf8(payload).is_err() {
             return Err(InvalidText);
@@ -69,7 +73,8 @@ pub struct End {
 }
 
 impl End {
-    /// An end with a reason of ours, of at most 123 bytes.
+    /// An end with a reason of ours. A code that must not travel, or a reason beyond 123 bytes,
+    /// becomes a close frame without either.
     pub const fn new(code: CloseCode, reason: &'static str) -> Self {
         Self { code, reason: Cow::Borrowed(reason), quiet: false }
     }

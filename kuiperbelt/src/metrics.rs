@@ -32,11 +32,11 @@ impl Metric {
 /// The numbers of one hub.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// Gauge: requests on WebSocket doors being handled, those about to be refused included.
+    /// Gauge: open sessions, and requests on WebSocket doors that are not decided yet.
     pub connections: Metric,
     /// Counter: requests on WebSocket doors, also refused ones.
     pub total_connections: Metric,
-    /// Counter: first messages, and one for each session that a send or close was meant for.
+    /// Counter: first messages, and whatever the server adds for the sends it was asked for.
     pub total_messages: Metric,
     /// Counter: handshakes that failed, other than by a plain "forbidden" of the handler.
     pub connect_errors: Metric,

@@ -11,6 +11,7 @@ use crate::session::Capacity;
 /// [`Handler`](crate::Handler) decides.
 pub struct Options {
     /// The largest message taken from a client, in bytes; a larger one ends in close code 1009.
+    /// `usize::MAX` takes any.
     pub max_message: usize,
     /// How much may wait for one client.
     pub capacity: Capacity,

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::info;
 
 use crate::handler::DynHandler;
 use crate::hub::Hub;
@@ -76,6 +77,12 @@ impl Seat {
         };
         self.detach();
         let end = self.session.conclude(end);
+        info!(
+            session = %String::from_utf8_lossy(self.session.key()),
+            code = end.code.number(),
+            reason = %end.reason,
+            "connection is closed"
+        );
         drop(self.counted.take());
         if end.quiet {
             return;

@@ -39,7 +39,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a request whose head is on its way may take to complete it when the listener stops.
 const LAST_HEADS: Duration = Duration::from_millis(500);
 
-/// The largest request head, in bytes: 1 MiB for thousands of session fields, and some.
+/// The request head that is taken at least, in bytes: 1 MiB for thousands of session fields, and
+/// some. hyper reads ahead: a larger one may be taken, up to twice that.
 const MAX_HEAD: usize = (1 << 20) + 4096;
 
 /// The most fields in a request head.
@@ -57,6 +58,14 @@ pub enum Listener {
 impl Listener {
     /// Listens on a port of every address of this machine, IPv6 and IPv4; 0 lets the system
     /// choose the port.
+    ///
+    /// # Errors
+    ///
+    /// Those of `bind` and `listen`: the port is taken, or may not be used.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime, as all three of these.
     pub fn everywhere(port: u16) -> io::Result<Self> {
         let bound = bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
         match bound {

@@ -96,7 +96,7 @@ enum Stage {
     #[default]
     Establishing,
     Open,
-    /// The last word is accepted: what is queued is still written.
+    /// Nothing more is accepted; what is queued may still be written.
     Ending,
     Ended,
 }
@@ -131,6 +131,10 @@ impl Session {
     /// Hands over a message, waiting for room until `deadline`, or as long as it takes. Messages
     /// are delivered in the order in which they are accepted. Dropping the future while it waits
     /// withdraws the message.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]: the message is not and will not be sent.
     pub async fn send(
         &self,
         message: &Message,

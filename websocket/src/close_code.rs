@@ -13,16 +13,25 @@ impl CloseCode {
     pub const GOING_AWAY: Self = Self(1001);
     /// 1002: the peer broke the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
+    /// 1003: data of a kind that is not accepted.
+    pub const UNSUPPORTED: Self = Self(1003);
     /// 1005: a close frame without a code came. Reported, never sent.
     pub const NO_STATUS: Self = Self(1005);
     /// 1006: the connection ended without a close frame. Reported, never sent.
     pub const ABNORMAL: Self = Self(1006);
     /// 1007: a text message was not UTF-8.
     pub const INVALID_DATA: Self = Self(1007);
+    /// 1008: a policy was violated.
+    pub const POLICY: Self = Self(1008);
     /// 1009: a message was too large.
     pub const TOO_LARGE: Self = Self(1009);
     /// 1011: the server met an error of its own.
     pub const INTERNAL_ERROR: Self = Self(1011);
+
+    /// 1012: the service restarts.
+    pub const SERVICE_RESTART: Self = Self(1012);
+    /// 1013: the server is busy, try again later.
+    pub const TRY_AGAIN_LATER: Self = Self(1013);
 
     /// The number.
     pub const fn number(self) -> u16 {

@@ -94,7 +94,7 @@ impl Decoder {
     }
 
     /// Whether a message or frame has arrived in part.
-    pub const fn is_inside(&self) -> bool {
+    const fn is_inside(&self) -> bool {
         self.partial.is_some()
     }
 

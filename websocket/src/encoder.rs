@@ -18,7 +18,7 @@ pub fn encode_close(close: Option<&CloseFrame>) -> Bytes {
 
 /// The answer to a ping: the same payload (RFC 6455 section 5.5.3), at most 125 bytes.
 pub fn encode_pong(payload: &[u8]) -> Bytes {
-    debug_assert!(payload.len() <= crate::MAX_CONTROL_PAYLOAD);
+    debug_assert!(payload.len() <= crate::frame::MAX_CONTROL_PAYLOAD);
     frame(Opcode::Pong, payload)
 }
 

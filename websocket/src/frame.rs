@@ -4,7 +4,7 @@
 use crate::protocol_error::ProtocolError;
 
 /// The longest payload of a ping, pong or close frame, in bytes (RFC 6455 section 5.5).
-pub const MAX_CONTROL_PAYLOAD: usize = 125;
+pub(crate) const MAX_CONTROL_PAYLOAD: usize = 125;
 
 /// The longest header a masked frame can have: 2 bytes, 8 of length, 4 of masking key.
 pub(crate) const MAX_HEADER: usize = 14;

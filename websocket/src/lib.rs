@@ -21,6 +21,5 @@ pub use close::{CloseFrame, InvalidClose};
 pub use close_code::CloseCode;
 pub use decoder::{Decoder, Event};
 pub use encoder::{encode, encode_close, encode_pong};
-pub use frame::{Kind, MAX_CONTROL_PAYLOAD};
-pub use mask::unmask;
+pub use frame::Kind;
 pub use protocol_error::ProtocolError;

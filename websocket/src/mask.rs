@@ -1,7 +1,7 @@
 //! Masking (RFC 6455 section 5.3): the payload of a client's frame, xored with a four-byte key.
 
 /// Xors `bytes` with `key`, in place, starting `offset` bytes into the payload; masks and unmasks.
-pub fn unmask(bytes: &mut [u8], key: [u8; 4], offset: usize) {
+pub(crate) fn unmask(bytes: &mut [u8], key: [u8; 4], offset: usize) {
     let mut key = key;
     key.rotate_left(offset % 4);
     let word = u64::from_ne_bytes([key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3]]);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{AUTHORIZATION, CONNECTION, COOKIE, HOST, LOCATION};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -85,18 +85,17 @@ impl Client {
         Self { http, started: Instant::now(), renewal: Arc::new(AtomicU64::new(RENEWAL_MILLIS)) }
     }
 
-    /// Asks without a body and follows redirects. The answer's body is still to be read, within
+    /// Asks by GET and follows redirects. The answer's body is still to be read, within
     /// the same deadline.
     pub(crate) async fn ask(
         &self,
-        method: Method,
         mut uri: Uri,
         mut headers: HeaderMap,
         deadline: Option<Instant>,
     ) -> Result<Response<Incoming>, CallError> {
         self.renew(&mut headers);
         for _ in 0..=MAX_REDIRECTS {
-            let request = request(method.clone(), uri.clone(), headers.clone(), Bytes::new());
+            let request = request(Method::GET, uri.clone(), headers.clone(), Bytes::new());
             let response = within(deadline, self.send(request, true)).await?;
             let Some(next) = redirection(&response, &uri) else { return Ok(response) };
             if next.uri().authority() != uri.authority() {
@@ -118,6 +117,7 @@ impl Client {
         body: Bytes,
         deadline: Option<Instant>,
     ) -> Result<StatusCode, CallError> {
+        headers.insert(CONTENT_LENGTH, body.len().into());
         if body.is_empty() {
             self.renew(&mut headers);
         }

@@ -57,12 +57,14 @@ impl Closer {
                 }
                 Ok(status) => error!(
                     session = %session,
+                    url = %target,
                     status = status.as_u16(),
                     error = "the answer is not 2xx",
                     "invalid close callback status."
                 ),
                 Err(failure) => error!(
                     session = %session,
+                    url = %target,
                     error = %failure,
                     "failed send close callback request."
                 ),

@@ -118,7 +118,6 @@ impl Headers {
         if let Ok(reason) = HeaderValue::try_from(reason) {
             own.insert(CLOSE_REASON, reason);
         }
-        own.insert(CONTENT_LENGTH, 0.into());
         self.of_session(key, own, address)
     }
 

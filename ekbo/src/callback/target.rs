@@ -81,6 +81,16 @@ impl Address {
     }
 }
 
+/// What people may see of it.
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Good(address) => address.fmt(formatter),
+            Self::Unreachable(reason) | Self::Unparsable(reason) => formatter.write_str(reason),
+        }
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.shown)

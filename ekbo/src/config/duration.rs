@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(parse("1.5"), Err(DurationError::NoUnit("1.5".into())));
     }
 
-    /// KB-CFG-2 [fix]: a negative duration is refused.
+    /// KB-CFG-2: a negative duration is refused.
     #[test]
     fn a_negative_duration_is_refused() {
         assert_eq!(parse("-5s"), Err(DurationError::Negative("-5s".into())));

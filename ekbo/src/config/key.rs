@@ -3,7 +3,7 @@
 //! The check for unknown keys, the defaults, the environment, `ekbo config` and the tests of
 //! `config.example.yml` all walk `KEYS`.
 
-use crate::flags::edit_distance;
+use crate::nearest::edit_distance;
 
 /// One configuration key.
 pub(crate) struct Key {

@@ -8,16 +8,15 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::environment::Environment;
-use super::value::is_secret_header;
 use super::written::{Settings, Source};
 use super::{
-    ApiListen, Callbacks, Config, ConfigError, DuplicateSession, Listen, Paths, Secret, Warning,
-    WarningKind,
+    ApiListen, Config, ConfigError, DuplicateSession, Listen, Paths, Warning, WarningKind,
 };
-use crate::callback::Retry;
 use crate::callback::target::{self, Target};
+use crate::callback::{Retry, Targets};
 use crate::origin::OriginPolicy;
-use crate::text::InvalidText;
+use crate::secret::{MASK, Secret, is_secret_header};
+use crate::text::InvalidTextPolicy;
 
 const PATHS: [&str; 5] = ["path.connect", "path.close", "path.stats", "path.send", "path.ping"];
 
@@ -87,12 +86,16 @@ pub(super) fn mean(
             settings,
             "invalid_text",
             [
-                ("reject", InvalidText::Reject),
-                ("binary", InvalidText::Binary),
-                ("raw", InvalidText::Raw),
+                ("reject", InvalidTextPolicy::Reject),
+                ("binary", InvalidTextPolicy::Binary),
+                ("raw", InvalidTextPolicy::Raw),
             ],
         )?,
     };
+    if config.callback.connect.is_none() {
+        let problem = "is not set, so every connect is answered 500; write the URL of your backend";
+        warnings.push(settings.warning(WarningKind::NoConnect, "callback.connect", problem));
+    }
     let is_open = match (&config.api_listen, &config.listen) {
         (Some(ApiListen::Tcp(address)), _) => !is_loopback(address),
         (Some(ApiListen::Unix(_)), _) | (None, Listen::Unix(_)) => false,
@@ -170,6 +173,12 @@ fn api_listen(settings: &Settings) -> Result<ApiListen, ConfigError> {
         None if !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) => {
             fault("has no host name or address before the port; write IPv6 addresses in [ ]")
         }
+        _ if port != "0"
+            && settings.text("sock").is_none()
+            && settings.text("port") == Some(port) =>
+        {
+            fault("has the public port already; choose another")
+        }
         _ => Ok(ApiListen::Tcp(text.into())),
     }
 }
@@ -177,6 +186,10 @@ fn api_listen(settings: &Settings) -> Result<ApiListen, ConfigError> {
 /// A token must be something a client can send: visible ASCII.
 fn api_token(settings: &Settings) -> Result<Vec<Secret>, ConfigError> {
     let tokens = settings.texts("api_token");
+    if tokens.iter().any(|token| token == MASK) {
+        let problem = "\"****\" is what `ekbo config` shows of a token; write the token itself";
+        return Err(settings.fault("api_token", problem));
+    }
     if tokens.iter().all(|token| token.bytes().all(|byte| byte.is_ascii_graphic())) {
         return Ok(tokens.iter().map(|token| Secret::new(token)).collect());
     }
@@ -213,9 +226,9 @@ fn paths(settings: &Settings, warnings: &mut Vec<Warning>) -> Result<Paths, Conf
     })
 }
 
-fn callbacks(settings: &Settings, warnings: &mut Vec<Warning>) -> Result<Callbacks, ConfigError> {
+fn callbacks(settings: &Settings, warnings: &mut Vec<Warning>) -> Result<Targets, ConfigError> {
     let mut target = |name| callback(settings, name, warnings);
-    Ok(Callbacks {
+    Ok(Targets {
         connect: target("callback.connect")?,
         establish: target("callback.establish")?,
         receive: target("callback.receive")?,

@@ -72,7 +72,8 @@ pub(super) enum Problem {
     #[error("only a function can follow |")]
     LiteralInPipeline,
     #[error(
-        "{0:?} is not supported in a template here; there are strings, |, env, must_env and json_escape"
+        "{0:?} is not supported in a template here; there are strings in quotes, |, env, must_env \
+         and json_escape"
     )]
     Unsupported(String),
     #[error("function {0:?} is not defined; there are env, must_env and json_escape")]

@@ -121,7 +121,7 @@ fn every_key_changes_the_configuration() {
     }
 }
 
-/// 17.1: a port from the template, durations and maps as written, defaults for the rest.
+/// Line 1: a port from the template, durations and maps as written, defaults for the rest.
 #[test]
 fn a_file_of_the_original_is_read() {
     let text = "session_header: \"X-Kuiperbelt-Session-Key\"\n\
@@ -194,7 +194,7 @@ fn port_and_sock_flags_exclude_each_other() {
         ..with_file("/nowhere/at/all.yml")
     };
     let error = load(&flags("1"), &environment(&[])).err().unwrap();
-    assert_eq!(error.to_string(), "port and sock option is duplicate.");
+    assert_eq!(error.to_string(), "port and sock option is duplicate. give only one of them");
     let unread = load(&flags(""), &environment(&[])).err().unwrap();
     assert!(matches!(unread, ConfigError::Unreadable { .. }));
 }

@@ -9,6 +9,7 @@ use super::key::{Key, Kind};
 use super::yaml::{Content, Node, Number, Scalar, quoted};
 use super::{duration, size};
 use crate::callback::target;
+use crate::secret::{MASK, is_secret_header};
 
 /// A value of the right type. Texts are never empty, lists neither.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,9 +23,6 @@ pub(super) enum Value {
     Headers(Vec<(String, String)>),
     Texts(Vec<String>),
 }
-
-/// What secrets look like to people.
-pub(super) const MASK: &str = "****";
 
 /// The largest count accepted: more messages than any memory holds.
 const LARGEST_COUNT: u64 = u32::MAX as u64;
@@ -67,14 +65,6 @@ pub(super) fn written(key: &Key, value: Option<&Value>) -> String {
             format!("[{}]", texts.iter().map(text).collect::<Vec<_>>().join(", "))
         }
     }
-}
-
-/// Whether a header of this name usually carries a credential.
-pub(super) fn is_secret_header(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["auth", "cookie", "token", "secret", "password", "key", "credential", "signature"]
-        .iter()
-        .any(|word| name.contains(word))
 }
 
 fn wanted(kind: Kind) -> &'static str {
@@ -271,7 +261,10 @@ mod tests {
         for (yaml, problem) in [
             ("-1", "-1 is negative; write 0 or more"),
             ("-1.5", "-1 is negative; write 0 or more"),
-            ("\"5\"", "expected a whole number, found a quoted text; remove the quotes"),
+            (
+                "\"5\"",
+                "expected a whole number, found a quoted text; remove the quotes",
+            ),
             ("many", "\"many\" is not a whole number; write a whole number"),
             (
                 "\"\"",

@@ -9,9 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::gateway::Gateway;
+use super::percent;
 use super::request::{Answer, MAX_BODY, Request};
 use super::room::Room;
-use super::{PAGE, percent, reachable};
 
 const THREADS: usize = 4;
 /// The gateway is on this machine: whoever is slower than this is not coming.
@@ -31,7 +31,7 @@ impl Backend {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let backend =
             Self { address: listener.local_addr()?, stopping: Arc::new(AtomicBool::new(false)) };
-        let room = Arc::new(Room::new(Gateway::new(reachable(gateway))));
+        let room = Arc::new(Room::new(Gateway::new(gateway)));
         // Each thread accepts for itself: what waits for a free one waits in the kernel's bounded
         // queue of the listener.
         for n in 1..=THREADS {
@@ -100,7 +100,6 @@ fn serve(mut stream: TcpStream, room: &Room) -> io::Result<()> {
 
 fn answer(request: &Request, room: &Room) -> Answer {
     match (request.method.as_str(), request.path.as_str()) {
-        ("GET", "/") => Answer::page(PAGE),
         ("GET", "/connect") => connect(request, room),
         ("POST", "/establish") => about_member(request, |name| {
             room.arrive(name);
@@ -111,10 +110,10 @@ fn answer(request: &Request, room: &Room) -> Answer {
             room.leave(name);
             Answer::empty()
         }),
-        (_, "/" | "/connect" | "/establish" | "/receive" | "/close") => {
-            Answer::text(405, "GET for / and /connect, POST for the other callbacks")
+        (_, "/connect" | "/establish" | "/receive" | "/close") => {
+            Answer::text(405, "GET for /connect, POST for the other callbacks")
         }
-        _ => Answer::text(404, "there is nothing here: the chat page is at /"),
+        _ => Answer::text(404, "there is nothing here: the chat page is at the gateway"),
     }
 }
 

@@ -113,10 +113,6 @@ impl Answer {
         }
     }
 
-    pub(super) fn page(page: &str) -> Self {
-        Self { content_type: "text/html; charset=utf-8", body: page.to_owned(), ..Self::empty() }
-    }
-
     /// Admits a client: the key of its session, and its first message.
     pub(super) fn admit(key: String, first_message: String) -> Self {
         Self {

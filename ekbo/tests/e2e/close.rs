@@ -194,7 +194,7 @@ fn a_client_that_does_not_answer_the_close() {
     ekbo.wait_until_unknown("alice");
 }
 
-/// KB-CLS-1, Q16, F-series: the last word and the close arrive while the client is flooding.
+/// KB-CLS-1, Q16, F-8: the last word and the close arrive while the client is flooding.
 #[test]
 fn the_last_word_reaches_a_flooding_client() {
     let backend = Backend::admitting("alice").start();
@@ -229,7 +229,7 @@ fn the_last_word_reaches_a_flooding_client_without_a_close_frame() {
     }
 }
 
-/// A-series, 6.6: what was queued before the last word is written before it; what comes after
+/// A-17, 6.6: what was queued before the last word is written before it; what comes after
 /// it is refused.
 #[test]
 fn earlier_messages_come_first() {

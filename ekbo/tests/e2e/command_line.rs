@@ -131,7 +131,7 @@ fn help_names_every_flag() {
     }
 }
 
-/// KB-CLI-4, A-series: `-port` with `-sock` is refused before the file is read.
+/// KB-CLI-4, A-25: `-port` with `-sock` is refused before the file is read.
 #[test]
 fn port_and_sock_flags_exclude_each_other() {
     let plan = Ekbo::configured("{").argument("-port=9000").argument("-sock=ekbo.sock");
@@ -189,7 +189,7 @@ fn a_socket_in_the_file_wins_over_a_port_beside_it() {
     drop(TcpListener::bind(("127.0.0.1", port)).unwrap());
 }
 
-/// KB-CLI-6, Q14, F-series: the diagnostics flag gets one warning and opens nothing, and no
+/// KB-CLI-6, Q14, F-13: the diagnostics flag gets one warning and opens nothing, and no
 /// home directory is needed.
 #[test]
 fn there_is_no_diagnostics_port() {

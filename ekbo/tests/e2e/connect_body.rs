@@ -19,7 +19,7 @@ fn a_body_that_breaks_off_is_a_server_error() {
     }
 }
 
-/// KB-CON-7, A-series: an answer in HTTP/1.0 with bare line feeds, ended by the end of the
+/// KB-CON-7, A-1: an answer in HTTP/1.0 with bare line feeds, ended by the end of the
 /// connection, as the tutorial's `nc` gives it.
 #[test]
 fn a_netcat_is_a_backend() {
@@ -57,7 +57,7 @@ fn interim_answers_are_passed_over() {
     Client::connect(&Ekbo::with(&backend).start()).expect_text("hello");
 }
 
-/// KB-CON-8, Q7, F-series: a long first message that comes after the head is read whole, with a
+/// KB-CON-8, Q7, F-5: a long first message that comes after the head is read whole, with a
 /// time-out set.
 #[test]
 fn a_long_late_body_is_read() {
@@ -84,7 +84,7 @@ fn a_body_that_is_too_late_is_a_bad_gateway() {
     expect_one_close(&backend, "alice");
 }
 
-/// KB-CON-9, D7, Q4, F-series: a body beyond `max_message_size` is a 502, and its session is
+/// KB-CON-9, D7, Q4, F-9: a body beyond `max_message_size` is a 502, and its session is
 /// reported closed once.
 #[test]
 fn a_body_that_is_too_long_is_a_bad_gateway() {
@@ -103,7 +103,7 @@ fn a_body_that_is_too_long_is_a_bad_gateway() {
     Client::connect(&ekbo).expect_text("0123456789");
 }
 
-/// D5, D7, KB-API-3, Q32, F-series: a first message that is text but not UTF-8 is a 502, and
+/// D5, D7, KB-API-3, Q32, F-10: a first message that is text but not UTF-8 is a 502, and
 /// its session is reported closed once.
 #[test]
 fn a_body_that_is_not_utf_8_is_a_bad_gateway() {

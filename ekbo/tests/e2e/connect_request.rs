@@ -33,7 +33,7 @@ fn a_body_is_not_forwarded() {
     pending.give_up();
 }
 
-/// 5.2, Q25, A-series: the client's query replaces the configured one, byte for byte; with
+/// 5.2, Q25, A-8: the client's query replaces the configured one, byte for byte; with
 /// none, there is none. The start warns of a query that will be dropped.
 #[test]
 fn the_query_is_the_clients() {
@@ -65,7 +65,7 @@ fn the_path_is_the_configured_one() {
     assert_eq!(backend.wait_for_first("/connect").target, "/connect?t=1");
 }
 
-/// 5.2, A-series: every other header of the client is passed on, with all its values in order.
+/// 5.2, A-9: every other header of the client is passed on, with all its values in order.
 #[test]
 fn the_clients_headers_pass() {
     let backend = Backend::admitting("alice").start();
@@ -110,7 +110,7 @@ fn nothing_about_the_client_is_added() {
     assert!(connect.header("User-Agent").is_some_and(|agent| !agent.is_empty()));
 }
 
-/// 5.2, KB-CON-4, A-series: headers of the hop, of the handshake and of the framing stay behind.
+/// 5.2, KB-CON-4, A-9: headers of the hop, of the handshake and of the framing stay behind.
 #[test]
 fn headers_of_the_hop_stay_behind() {
     let backend = Backend::admitting("alice").start();
@@ -148,7 +148,7 @@ fn expect_stays_behind() {
     pending.give_up();
 }
 
-/// KB-CON-5, Q31, F-series: the backend is not asked to compress, whatever the client accepts.
+/// KB-CON-5, Q31, F-11: the backend is not asked to compress, whatever the client accepts.
 #[test]
 fn compression_is_not_asked_for() {
     let backend = Backend::plan()
@@ -184,7 +184,7 @@ fn credentials_of_the_url_are_a_default() {
     assert_eq!(connects[0].header("Host"), Some(&*format!("127.0.0.1:{}", backend.port())));
 }
 
-/// 5.2, A-series: `proxy_set_header` replaces all values, or removes, whatever the case of the
+/// 5.2, A-10: `proxy_set_header` replaces all values, or removes, whatever the case of the
 /// name; it cannot change the host.
 #[test]
 fn proxy_set_header_replaces_and_removes() {
@@ -216,7 +216,7 @@ fn proxy_set_header_replaces_and_removes() {
     assert!(connect.header("User-Agent").is_some());
 }
 
-/// KB-CON-2, Q1, D5, F-series: of the endpoint header there is exactly one, and it is ours.
+/// KB-CON-2, Q1, D5, F-1: of the endpoint header there is exactly one, and it is ours.
 #[test]
 fn the_endpoint_cannot_be_spoofed() {
     let backend = Backend::admitting("alice").start();
@@ -250,7 +250,7 @@ fn the_operator_may_replace_the_endpoint() {
     }
 }
 
-/// KB-CON-3, Q2, D5, F-series: a client's session header is dropped, under whatever name it is
+/// KB-CON-3, Q2, D5, F-1: a client's session header is dropped, under whatever name it is
 /// configured, also spelled with underscores.
 #[test]
 fn the_session_header_cannot_be_spoofed() {
@@ -319,7 +319,7 @@ fn offered_subprotocols_are_shown() {
     assert_eq!(connects[2].header(name), None);
 }
 
-/// KB-CON-10, Q18, D15, F-series: `proxy_set_header` reaches all four callbacks and can strip
+/// KB-CON-10, Q18, D15, F-2, A-10: `proxy_set_header` reaches all four callbacks and can strip
 /// the protocol's own headers from none.
 #[test]
 fn protocol_headers_are_written_last() {

@@ -98,12 +98,20 @@ fn demo() -> Ekbo {
 /// around.
 #[test]
 fn a_configuration_nearby_changes_nothing() {
-    let plan = Ekbo::configured("session_header: X-My\npath: {send: /s2}\n");
+    let plan = Ekbo::command_line(["demo", "-port", "0"]);
+    plan.directory().write("config.yml", "session_header: X-My\npath: {send: /s2}\n");
     let plan = plan.environment("EKBO_API_TOKEN", "secret").environment("EKBO_SOCK", "sock");
-    let ekbo = plan.command("demo").argument("-port=0").start_demo();
+    let ekbo = plan.start_demo();
     let mut anna = Client::to(&ekbo).query("name=anna").connect();
     anna.send(&Frame::text("is this thing on?"));
     wait_for_text(&mut anna, r#"{"from":"anna","text":"is this thing on?"}"#);
+}
+
+/// Whoever gives the demo a configuration is told that it has none.
+#[test]
+fn a_configuration_is_refused() {
+    let stderr = Ekbo::command_line(["demo", "-config", "config.yml"]).fails_to_start(1);
+    assert!(stderr.contains("leave -config out"), "{stderr}");
 }
 
 /// The three lines to paste, as they are printed.

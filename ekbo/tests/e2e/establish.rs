@@ -52,7 +52,7 @@ fn an_empty_body_is_no_message() {
     assert_eq!(ekbo.stats().total_messages, 1);
 }
 
-/// 5.4, A-series: the first message comes before whatever is sent at the same time.
+/// 5.4, A-15: the first message comes before whatever is sent at the same time.
 #[test]
 fn the_first_message_comes_before_a_concurrent_send() {
     let backend = Backend::plan()

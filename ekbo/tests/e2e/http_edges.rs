@@ -117,7 +117,7 @@ fn a_longer_head_is_refused() {
     assert_eq!(ekbo.get("/ping").status, 200);
 }
 
-/// KB-NET-6, A-series: a client that asks for it is told to go on with its body.
+/// KB-NET-6, A-23: a client that asks for it is told to go on with its body.
 #[test]
 fn a_client_is_told_to_continue() {
     let ekbo = Ekbo::alone().start();

@@ -20,7 +20,8 @@ const LIBRARY: &[&[&str]] = &[
 
 /// The rooms are one layer: they know the library, never each other and never the configuration.
 const SERVER: &[&[&str]] = &[
-    &["flags", "origin", "text"],
+    &["nearest", "origin", "secret", "text"],
+    &["flags"],
     &["log"],
     &["access_log", "backend_api", "callback", "demo"],
     &["config"],

@@ -3,7 +3,7 @@
 use super::answers::NOT_FOUND;
 use super::harness::{Answer, Backend, Client, Ekbo, Frame, LogLine, Signal, eventually_some};
 
-/// Section 10, A-series: send, close, ping and unknown paths have an access line with method,
+/// Section 10, A-21: send, close, ping and unknown paths have an access line with method,
 /// URL, status and size; connect and stats have none.
 #[test]
 fn the_access_log() {
@@ -44,7 +44,7 @@ fn the_access_log() {
     );
 }
 
-/// Section 10, A-series: `suppress_access_log` turns it off, and so does a higher level.
+/// Section 10, A-21: `suppress_access_log` turns it off, and so does a higher level.
 #[test]
 fn no_access_log() {
     let backend = Backend::admitting("alice").start();
@@ -99,7 +99,7 @@ fn the_words_for_levels() {
     }
 }
 
-/// Section 10, F-series: at level debug headers and bodies are told, binary ones in hex, but
+/// Section 10: at level debug headers and bodies are told, binary ones in hex, but
 /// neither cookies nor credentials.
 #[test]
 fn secrets_are_not_logged() {

@@ -215,7 +215,7 @@ fn utf8_split_over_fragments() {
     assert!(received.iter().all(|request| request.text() == text));
 }
 
-/// D5, 7.2, F-series: text that is not UTF-8 is Close 1007, and no callback; the server goes on.
+/// D5, 7.2, F-10: text that is not UTF-8 is Close 1007, and no callback; the server goes on.
 #[test]
 fn text_that_is_not_utf8() {
     let cases: [&[u8]; 9] = [
@@ -282,7 +282,7 @@ fn binary_messages_may_hold_anything() {
     assert_eq!(backend.wait_for_first("/receive").body, b"\xff\xfe\xfd");
 }
 
-/// Q4, 7.2, F-series: a message over `max_message_size` is Close 1009, as soon as it is known to
+/// Q4, 7.2, F-9: a message over `max_message_size` is Close 1009, as soon as it is known to
 /// be; one of exactly that size is taken.
 #[test]
 fn a_message_over_the_limit() {

@@ -47,7 +47,7 @@ fn a_strict_send_times_out() {
     bob.expect_text("hello");
 }
 
-/// A-series, 6.2: the unknown keys are listed before those that could not be delivered to,
+/// A-3, 6.2: the unknown keys are listed before those that could not be delivered to,
 /// whatever the order of the request; the others have got it.
 #[test]
 fn unknown_keys_are_listed_before_failed_ones() {
@@ -86,19 +86,19 @@ fn the_time_out_is_for_all_targets_together() {
     }
 }
 
-/// A-series, 6.4: a queue of one takes one message behind the one that is being written.
+/// A-14, 6.4: a queue of one takes one message behind the one that is being written.
 #[test]
 fn a_queue_of_one() {
     takes_behind_the_one_being_written(1);
 }
 
-/// A-series, 6.4: a queue of ten takes ten.
+/// A-14, 6.4: a queue of ten takes ten.
 #[test]
 fn a_queue_of_ten() {
     takes_behind_the_one_being_written(10);
 }
 
-/// A-series, 6.4: an unbuffered queue takes none.
+/// A-14, 6.4: an unbuffered queue takes none.
 #[test]
 fn a_queue_of_none() {
     takes_behind_the_one_being_written(0);
@@ -248,7 +248,7 @@ fn the_queue_of_a_session_that_is_being_established() {
     }
 }
 
-/// A-series, 6.4: without `send_timeout` `/send` waits until there is room; the other targets
+/// A-13, 6.4: without `send_timeout` `/send` waits until there is room; the other targets
 /// of the call have got the message by then.
 #[test]
 fn without_a_time_out_send_waits_for_room() {
@@ -299,7 +299,7 @@ fn a_caller_hangs_up_while_it_waits_for_room() {
     alice.expect_text("after it");
 }
 
-/// A-series, 6.4: a thousand messages sent one after the other arrive in that order.
+/// A-16, 6.4: a thousand messages sent one after the other arrive in that order.
 #[test]
 fn a_thousand_messages_keep_their_order() {
     for size in [None, Some("0"), Some("1"), Some("10")] {

@@ -43,7 +43,7 @@ fn the_session_header_has_its_configured_name() {
     assert_eq!(request.text(), "hello");
 }
 
-/// A-series, 7.2: a binary message arrives as `application/octet-stream`.
+/// A-18, 7.2: a binary message arrives as `application/octet-stream`.
 #[test]
 fn a_binary_message_reaches_the_backend() {
     let backend = receiving().start();
@@ -55,7 +55,7 @@ fn a_binary_message_reaches_the_backend() {
     assert_eq!(request.body, b"\x00\xff\x80");
 }
 
-/// A-series, 7.2: an empty message is a callback with an empty body.
+/// A-18, 7.2: an empty message is a callback with an empty body.
 #[test]
 fn empty_messages() {
     let backend = receiving().start();
@@ -75,7 +75,7 @@ fn empty_messages() {
     }
 }
 
-/// A-series, 7.2, 7.1: the fragments of a message are one callback; a ping between them is
+/// A-18, 7.2, 7.1: the fragments of a message are one callback; a ping between them is
 /// answered before the message is complete.
 #[test]
 fn a_fragmented_message_is_one_callback() {
@@ -106,7 +106,7 @@ fn a_large_message() {
     assert!(request.body == message, "another body");
 }
 
-/// Q30, 7.2, F-series: a client that dies within a message causes no callback for it.
+/// Q30, 7.2: a client that dies within a message causes no callback for it.
 #[test]
 fn a_message_cut_off_is_not_told() {
     let backend = receiving().start();
@@ -184,7 +184,7 @@ fn the_answer_is_not_sent_to_the_client() {
     alice.expect_text("the next");
 }
 
-/// Line 14, A-series, Q35, 7.2: whatever the backend answers, the connection stays, the message
+/// Line 14, A-19, Q35, 7.2: whatever the backend answers, the connection stays, the message
 /// is lost, and a line in the log tells of it; there is no second attempt.
 #[test]
 fn a_failed_callback_keeps_the_connection() {
@@ -220,7 +220,7 @@ fn a_failed_callback_keeps_the_connection() {
     }
 }
 
-/// A-series, 7.2, D10: the messages of a session are told one at a time and in order, however
+/// A-18, 7.2, D10: the messages of a session are told one at a time and in order, however
 /// slow the backend is; a ping behind the one in flight is answered.
 #[test]
 fn one_message_at_a_time() {

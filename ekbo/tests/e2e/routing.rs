@@ -102,7 +102,7 @@ fn an_unknown_path_is_not_found() {
     assert_eq!(response.status, 404);
 }
 
-/// KB-NET-3, A-series: a path that ends in a slash takes everything below it, and the same
+/// KB-NET-3, A-7: a path that ends in a slash takes everything below it, and the same
 /// path without the slash is sent there, query and all.
 #[test]
 fn a_path_with_a_slash_takes_its_subtree() {

@@ -126,7 +126,7 @@ fn strict_sends_to_nobody_when_one_is_unknown() {
     fugafuga.expect_text("after it");
 }
 
-/// A-series, A6: with `strict_broadcast` the body of a refused call is not waited for.
+/// A6: with `strict_broadcast` the body of a refused call is not waited for.
 #[test]
 fn strict_refuses_before_the_body() {
     let ekbo = Ekbo::alone().set("strict_broadcast", "true").start();
@@ -139,7 +139,7 @@ fn strict_refuses_before_the_body() {
     http.read().assert_strictly_failed_for([(NOT_FOUND, "nobody")]);
 }
 
-/// A-series, A5: keys are escaped in the answer as Go's JSON does, `<`, `>` and `&` included,
+/// A-4, A5: keys are escaped in the answer as Go's JSON does, `<`, `>` and `&` included,
 /// and each byte that is not UTF-8 becomes `\ufffd`.
 #[test]
 fn keys_are_escaped_in_the_answer() {
@@ -162,7 +162,7 @@ fn keys_are_escaped_in_the_answer() {
     }
 }
 
-/// A-series, 6.1: each field is one key; a comma is part of it.
+/// A-5, 6.1: each field is one key; a comma is part of it.
 #[test]
 fn a_comma_does_not_divide_a_key() {
     let backend = Backend::admitting_by_query().start();
@@ -176,7 +176,7 @@ fn a_comma_does_not_divide_a_key() {
     first.expect_text("for a");
 }
 
-/// A-series, Q28: a key that is listed twice is served twice.
+/// A-6, Q28: a key that is listed twice is served twice.
 #[test]
 fn a_key_listed_twice_is_served_twice() {
     let backend = Backend::admitting("alice").start();
@@ -189,7 +189,7 @@ fn a_key_listed_twice_is_served_twice() {
     alice.expect_text("after it");
 }
 
-/// KB-API-1, Q9: the configured session header is compared without regard to case.
+/// KB-API-1, Q9, F-3: the configured session header is compared without regard to case.
 #[test]
 fn the_session_header_may_be_spelled_in_any_case() {
     let admitted = Answer::ok().header("X-MY-SESSION", "alice");
@@ -218,7 +218,7 @@ fn the_query_is_ignored() {
     alice.expect_text("hello");
 }
 
-/// A-series, KB-NET-5: 5,000 session fields in one request, most of them of nobody.
+/// A-22, KB-NET-5: 5,000 session fields in one request, most of them of nobody.
 #[test]
 fn five_thousand_session_fields() {
     let backend = Backend::admitting_by_query().start();
@@ -357,7 +357,7 @@ fn one_frame_for_any_length() {
     }
 }
 
-/// KB-API-3, D5, Q32, F-series: text that is not UTF-8 fails for every target, after the keys
+/// KB-API-3, D5, Q32, F-10: text that is not UTF-8 fails for every target, after the keys
 /// that are unknown anyway.
 #[test]
 fn invalid_text_is_rejected() {
@@ -412,7 +412,7 @@ fn invalid_text_as_it_is() {
     assert_eq!(&frame, b"\x81\x04caf\xe9");
 }
 
-/// 6.4, Q4, F-series: a body over `max_body_size` is answered 413, whether its length is
+/// 6.4, Q4, F-9: a body over `max_body_size` is answered 413, whether its length is
 /// announced or not; one of exactly that size is taken.
 #[test]
 fn a_body_over_the_limit_is_refused() {

@@ -301,7 +301,7 @@ fn a_refused_client_is_not_told_of() {
     }
 }
 
-/// KB-SES-1, Q8, 7.5: a key means the newest connection, also when the older one ends; each
+/// KB-SES-1, Q8, F-4, 7.5: a key means the newest connection, also when the older one ends; each
 /// connection has its close callback.
 #[test]
 fn the_same_key_twice() {

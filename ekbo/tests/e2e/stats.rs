@@ -44,7 +44,7 @@ fn the_json_line() {
     }
 }
 
-/// Line 23, KB-MON-2, A-series: as text there are six lines of name, value and Unix time.
+/// Line 23, KB-MON-2, A-20: as text there are six lines of name, value and Unix time.
 #[test]
 fn the_text_lines() {
     let backend = Backend::admitting_by_query().start();

@@ -84,7 +84,7 @@ fn nobody_is_connected() {
     assert!(took < PATIENCE / 4, "{took:?}");
 }
 
-/// KB-STP-1, Q6, F-series: a hundred sessions and a backend that takes 500 ms for each close
+/// KB-STP-1, Q6, F-6: a hundred sessions and a backend that takes 500 ms for each close
 /// callback: a hundred callbacks, and exit 0 within ten seconds.
 #[test]
 fn a_hundred_sessions() {
@@ -235,7 +235,7 @@ fn a_message_in_flight_is_waited_for() {
     assert_eq!(ekbo.wait_exit().code(), Some(0));
 }
 
-/// F-series, section 11: a second signal ends the process at once, by that signal.
+/// F-7, section 11: a second signal ends the process at once, by that signal.
 #[test]
 fn a_second_signal_kills() {
     for second in [Signal::Term, Signal::Interrupt] {

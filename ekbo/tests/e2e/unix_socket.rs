@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::harness::{Answer, Backend, Client, Directory, Ekbo, Frame, Listener, Signal};
 
-/// KB-NET-1, KB-NET-2, A-series: the file is there while the server listens, and is removed
+/// KB-NET-1, KB-NET-2, A-24: the file is there while the server listens, and is removed
 /// at a graceful stop.
 #[test]
 fn the_file_lives_as_long_as_the_server() {
@@ -20,7 +20,7 @@ fn the_file_lives_as_long_as_the_server() {
     assert!(!path.exists());
 }
 
-/// KB-NET-1, A-series: clients and backend talk over it as over TCP.
+/// KB-NET-1, A-24: clients and backend talk over it as over TCP.
 #[test]
 fn everything_works_over_it() {
     let backend = Backend::admitting("alice")

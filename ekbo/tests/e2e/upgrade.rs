@@ -155,14 +155,14 @@ fn the_first_failing_check_decides() {
     assert_eq!(got().instead("Sec-WebSocket-Version", "13").refused().status, 403);
 }
 
-/// A-series: under the policy `none` every Origin is fine.
+/// under the policy `none` every Origin is fine.
 #[test]
 fn the_policy_none_takes_any_origin() {
     expect_allowed("none", "chat.example.com", &ORIGINS);
     expect_allowed("none", "chat.example.com:9180", &ORIGINS);
 }
 
-/// A-series: `same_origin` wants host and port as they stand in Host, or no Origin at all.
+/// `same_origin` wants host and port as they stand in Host, or no Origin at all.
 #[test]
 fn same_origin_compares_host_and_port() {
     let without_port = [None, Some("http://chat.example.com"), Some("HTTP://CHAT.Example.COM")];
@@ -173,7 +173,7 @@ fn same_origin_compares_host_and_port() {
     expect_allowed("same_origin", "CHAT.EXAMPLE.com:9180", &with_port);
 }
 
-/// A-series, Q10: `same_hostname` wants an Origin of the same host, whatever the ports.
+/// A-12, Q10: `same_hostname` wants an Origin of the same host, whatever the ports.
 #[test]
 fn same_hostname_compares_hosts() {
     let allowed = [
@@ -188,7 +188,7 @@ fn same_hostname_compares_hosts() {
     }
 }
 
-/// A-series: default ports are not made equal to none, and addresses of IPv6 have hosts, too.
+/// default ports are not made equal to none, and addresses of IPv6 have hosts, too.
 #[test]
 fn unusual_hosts_are_compared() {
     let backend = Backend::admitting("alice").start();
@@ -214,7 +214,7 @@ fn the_first_origin_counts() {
     assert_eq!(refused.status, 403);
 }
 
-/// Q12, F-series: frames that come with the handshake, or before its answer, are read.
+/// Q12, F-12: frames that come with the handshake, or before its answer, are read.
 #[test]
 fn early_frames_are_read() {
     let gate = Gate::new();

@@ -78,7 +78,7 @@ fn a_wrong_type_names_file_line_and_key() {
         (
             "a: 1\nb: {{ if }}",
             "2: \"if\" is not supported in a template here; \
-          there are strings, |, env, must_env and json_escape",
+          there are strings in quotes, |, env, must_env and json_escape",
         ),
     ] {
         assert_eq!(error(text), format!("load config error: config.yml:{problem}"));
