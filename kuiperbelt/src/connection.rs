@@ -260,7 +260,7 @@ impl Connection {
                     }
                 }
             }
-            Event::Ping(payload) => self.pong(&payload),
+            Event::Ping(payload) => self.pong(&payload, context),
             Event::Pong(_) => {}
             Event::Close(frame) => {
                 self.close_seen = true;
@@ -367,8 +367,12 @@ impl Connection {
         }
     }
 
-    /// Answers a ping, unless the last frame is on its way.
-    fn pong(&mut self, payload: &[u8]) {
+    /// Answers a ping, unless the last frame is on its way. Of many that come at once all are
+    /// answered, as long as the socket takes it.
+    fn pong(&mut self, payload: &[u8], context: &mut Context<'_>) {
+        if self.writing.is_full_of_pongs() && self.blocked_since.is_none() {
+            self.poll_write(context);
+        }
         if matches!(self.phase, Phase::Open | Phase::Flushing) {
             self.writing.pong(payload);
         }

@@ -55,11 +55,15 @@ impl Outgoing {
         self.frames.push_back(Frame::Close(frame));
     }
 
+    /// Whether the next pong takes the place of an older one.
+    pub(crate) fn is_full_of_pongs(&self) -> bool {
+        self.pongs() == MAX_PONGS
+    }
+
     /// Answers a ping ahead of the messages that wait.
     pub(crate) fn pong(&mut self, payload: &[u8]) {
         let first = usize::from(self.offset > 0);
-        let pongs = self.frames.iter().skip(first);
-        let mut waiting = pongs.take_while(|frame| matches!(frame, Frame::Pong(_))).count();
+        let mut waiting = self.pongs();
         if waiting == MAX_PONGS {
             self.frames.remove(first);
             waiting -= 1;
@@ -90,6 +94,12 @@ impl Outgoing {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         Poll::Ready(Ok(self.written(size)))
+    }
+
+    /// How many wait ahead of the messages.
+    fn pongs(&self) -> usize {
+        let untouched = self.frames.iter().skip(usize::from(self.offset > 0));
+        untouched.take_while(|frame| matches!(frame, Frame::Pong(_))).count()
     }
 
     fn written(&mut self, mut size: usize) -> Written {

@@ -261,10 +261,7 @@ mod tests {
         for (yaml, problem) in [
             ("-1", "-1 is negative; write 0 or more"),
             ("-1.5", "-1 is negative; write 0 or more"),
-            (
-                "\"5\"",
-                "expected a whole number, found a quoted text; remove the quotes",
-            ),
+            ("\"5\"", "expected a whole number, found a quoted text; remove the quotes"),
             ("many", "\"many\" is not a whole number; write a whole number"),
             (
                 "\"\"",

@@ -59,6 +59,20 @@ fn frames_in_any_pieces() {
     }
 }
 
+/// 7.1: of many pings that come at once, each has its pong.
+#[test]
+fn many_pings_at_once() {
+    let backend = Backend::admitting("alice").start();
+    let ekbo = Ekbo::with(&backend).start();
+    let mut alice = Client::connect(&ekbo);
+    let pings: Vec<u8> =
+        (0..200).flat_map(|number| Frame::ping(format!("{number}")).to_bytes()).collect();
+    alice.write(pings);
+    for number in 0..200 {
+        alice.expect_pong(&number.to_string());
+    }
+}
+
 /// 7.1: a ping to a client that does not read what it is sent is not answered at once, but
 /// breaks nothing.
 #[test]
