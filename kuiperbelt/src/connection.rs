@@ -425,15 +425,10 @@ impl Connection {
         self.deadline = Some(Instant::now() + FAREWELL);
     }
 
-    /// The client ended its side, and said so by a close frame before, or did not.
+    /// The client ended its side. It may still read on to a last word.
     fn lost(&mut self) {
-        match self.phase {
-            // It may read on to the last word.
-            Phase::Flushing => {}
-            Phase::Open => {
-                self.over(End::abnormal(""));
-            }
-            _ => self.over(End::abnormal("")),
+        if self.phase != Phase::Flushing {
+            self.over(End::abnormal(""));
         }
     }
 

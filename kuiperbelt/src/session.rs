@@ -260,12 +260,13 @@ impl Session {
         self.0.outbox.lock().ending.clone().map(|ending| ending.end)
     }
 
-    /// Nothing is accepted any more, and what waits for room is refused. The end is not decided
-    /// yet: a close frame may still be on its way here.
+    /// Nothing is accepted or sent any more, and what waits for room is refused. The end is not
+    /// decided yet: a close frame may still be on its way here.
     pub(crate) fn refuse(&self) {
         let mut outbox = self.0.outbox.lock();
         if outbox.stage != Stage::Ended {
             outbox.stage = Stage::Ending;
+            outbox.queue = VecDeque::new();
             outbox.waiters = VecDeque::new();
         }
     }
