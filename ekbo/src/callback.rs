@@ -163,7 +163,9 @@ impl Handler for Callbacks {
         let headers = self.headers.of_connect(&request.headers, &offered, address);
         let deadline = self.deadline();
         let response = self.client.ask(uri, headers, deadline).await;
-        let response = response.map_err(|failure| refused(StatusCode::BAD_GATEWAY, &failure))?;
+        let response = response.map_err(|failure| {
+            refused(StatusCode::BAD_GATEWAY, &format_args!("{address}: {failure}"))
+        })?;
         self.judge(response, &offered, deadline).await
     }
 
@@ -172,11 +174,7 @@ impl Handler for Callbacks {
             return true;
         };
         let made = self.post(target, session.key(), HeaderMap::new(), Default::default()).await;
-        let error = match made {
-            Ok(StatusCode::OK) => return true,
-            Ok(status) => CallError::Status(status),
-            Err(failure) => failure,
-        };
+        let Err(error) = made else { return true };
         error!(
             session = %String::from_utf8_lossy(session.key()),
             url = %target,
@@ -201,11 +199,8 @@ impl Handler for Callbacks {
             body = %ShownBody(&message.payload),
             "message of a client"
         );
-        let error = match self.post(target, session.key(), headers, message.payload).await {
-            Ok(StatusCode::OK) => return,
-            Ok(status) => CallError::Status(status),
-            Err(failure) => failure,
-        };
+        let made = self.post(target, session.key(), headers, message.payload).await;
+        let Err(error) = made else { return };
         error!(
             session = %String::from_utf8_lossy(session.key()),
             url = %target,
@@ -220,17 +215,21 @@ impl Handler for Callbacks {
 }
 
 impl Callbacks {
-    /// One POST about a session; its answer counts when the body has arrived whole.
+    /// One POST about a session. Only a 200 whose body has arrived whole is a yes.
     async fn post(
         &self,
         target: &Target,
         key: &[u8],
         own: HeaderMap,
         body: bytes::Bytes,
-    ) -> Result<StatusCode, CallError> {
+    ) -> Result<(), CallError> {
         let address = client::address_of(target)?;
         let headers = self.headers.of_session(key, own, address);
-        self.client.tell(address.uri().clone(), headers, body, self.deadline()).await
+        let uri = address.uri().clone();
+        match self.client.tell(uri, headers, body, self.deadline()).await? {
+            StatusCode::OK => Ok(()),
+            other => Err(CallError::Status(other)),
+        }
     }
 }
 
