@@ -23,6 +23,9 @@ use tracing_subscriber::{Layer, Registry};
 use crate::flags::LogLevel;
 use crate::secret::{MASK, is_secret_header};
 
+/// The most that is shown of a header, a body or a URL, in bytes.
+const LONGEST_TEXT: usize = 4096;
+
 /// Lines that wait to be written.
 const QUEUED_LINES: usize = 4096;
 
@@ -152,6 +155,16 @@ impl Fields {
     fn put(&mut self, field: &Field, value: Value) {
         self.others.insert(field.name().to_owned(), value);
     }
+
+    /// The beginning of a long text: lines wait in memory.
+    fn put_text(&mut self, field: &Field, mut text: String) {
+        if text.len() > LONGEST_TEXT {
+            let length = text.len();
+            text.truncate(text.floor_char_boundary(LONGEST_TEXT));
+            let _ = write!(text, "… ({length} bytes)");
+        }
+        self.put(field, text.into());
+    }
 }
 
 impl Visit for Fields {
@@ -160,12 +173,12 @@ impl Visit for Fields {
         if field.name() == "message" {
             self.message = text;
         } else {
-            self.put(field, text.into());
+            self.put_text(field, text);
         }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, value.into());
+        self.put_text(field, value.to_owned());
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {

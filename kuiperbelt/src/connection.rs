@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use kuiperbelt_websocket::{CloseCode, CloseFrame, Decoder, Event, ProtocolError, encode_close};
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -60,6 +61,8 @@ pub(crate) struct Connection {
     close_seen: bool,
     /// Nothing more can come from the client.
     input_ended: bool,
+    /// Nothing more can go to it.
+    output_ended: bool,
     writing: Outgoing,
     /// Since when the socket has taken no byte of what is to be written.
     blocked_since: Option<Instant>,
@@ -106,6 +109,7 @@ impl Connection {
             held: None,
             close_seen: false,
             input_ended: false,
+            output_ended: false,
             writing: Outgoing::default(),
             blocked_since: None,
             last_active: now,
@@ -238,6 +242,8 @@ impl Connection {
             }
             match self.phase {
                 Phase::Open if self.is_full() => return,
+                // What is answered could not be written for now.
+                Phase::Open | Phase::Flushing if !has_budget_remaining() => return,
                 Phase::Open | Phase::Flushing | Phase::Awaiting => {}
                 Phase::Parting { .. } | Phase::Lingering | Phase::Done => {
                     *input = &mut [];
@@ -266,7 +272,7 @@ impl Connection {
                 self.close_seen = true;
                 match self.phase {
                     Phase::Open => {
-                        self.writing.drop_unwritten();
+                        self.writing.drop_messages();
                         let code = frame.as_ref().map(CloseFrame::code);
                         let echo = code.and_then(|code| CloseFrame::new(code, "").ok());
                         let end =
@@ -312,7 +318,7 @@ impl Connection {
     /// Takes what was queued for the client, and learns of an end decided elsewhere.
     fn collect(&mut self, context: &Context<'_>) {
         let Some(seat) = &self.seat else { return };
-        if self.phase > Phase::Open {
+        if self.phase > Phase::Open || self.output_ended {
             return;
         }
         let is_blocked = self.blocked_since.is_some();
@@ -355,7 +361,10 @@ impl Connection {
                     }
                 }
                 Poll::Pending => {
-                    self.blocked_since.get_or_insert_with(Instant::now);
+                    // Otherwise it is this task that must pause, not the socket that is full.
+                    if has_budget_remaining() {
+                        self.blocked_since.get_or_insert_with(Instant::now);
+                    }
                     return;
                 }
                 Poll::Ready(Err(error)) => {
@@ -373,7 +382,7 @@ impl Connection {
         if self.writing.is_full_of_pongs() && self.blocked_since.is_none() {
             self.poll_write(context);
         }
-        if matches!(self.phase, Phase::Open | Phase::Flushing) {
+        if matches!(self.phase, Phase::Open | Phase::Flushing) && !self.output_ended {
             self.writing.pong(payload);
         }
     }
@@ -393,7 +402,7 @@ impl Connection {
         let announced = self.seat.as_ref().is_some_and(|seat| seat.options.close_frame);
         let frame = announced.then(|| encode_close(end.frame().as_ref()));
         let awaits_close = announced && !self.close_seen && !self.input_ended;
-        self.writing.drop_unwritten();
+        self.writing.drop_messages();
         self.part(end, frame, awaits_close);
     }
 
@@ -418,7 +427,7 @@ impl Connection {
     fn part(&mut self, end: End, frame: Option<Bytes>, awaits_close: bool) {
         self.end.get_or_insert(end);
         self.detach();
-        if let Some(frame) = frame {
+        if let Some(frame) = frame.filter(|_| !self.output_ended) {
             self.writing.close(frame);
         }
         self.phase = Phase::Parting { awaits_close };
@@ -438,6 +447,7 @@ impl Connection {
             seat.hub.metrics().message_errors.increment();
         }
         self.detach();
+        self.output_ended = true;
         self.writing = Outgoing::default();
         self.blocked_since = None;
         if self.phase > Phase::Open || self.input_ended {

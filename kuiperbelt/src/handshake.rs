@@ -121,6 +121,7 @@ impl Arrival {
         };
         let Admission { key, first, subprotocol } = admission;
         if key.is_empty() {
+            self.hub.metrics().connect_errors.increment();
             error!(error = "the handler gave an empty key", "cannot upgrade");
             return answer::status(StatusCode::INTERNAL_SERVER_ERROR);
         }

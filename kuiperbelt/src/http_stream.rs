@@ -22,42 +22,57 @@ use crate::stream::Stream;
 /// gone is noticed so much later.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Says whether a request is being answered: its head is complete.
+/// Where a connection is between a question and its answer.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Answering(Arc<AtomicBool>);
+pub(crate) struct Exchange(Arc<Progress>);
 
-impl Answering {
-    pub(crate) fn set(&self, is_answering: bool) {
-        self.0.store(is_answering, Ordering::Relaxed);
+#[derive(Debug, Default)]
+struct Progress {
+    /// Something has been read since something was written.
+    is_asked: AtomicBool,
+    /// The head of a request is complete, and its answer is being made.
+    is_answering: AtomicBool,
+}
+
+impl Exchange {
+    pub(crate) fn set_answering(&self, is_answering: bool) {
+        self.0.is_answering.store(is_answering, Ordering::Relaxed);
     }
 
-    pub(crate) fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// Whether a head has begun and is not complete.
+    pub(crate) fn is_in_a_head(&self) -> bool {
+        self.is_asked() && !self.is_answering()
+    }
+
+    fn is_answering(&self) -> bool {
+        self.0.is_answering.load(Ordering::Relaxed)
+    }
+
+    fn is_asked(&self) -> bool {
+        self.0.is_asked.load(Ordering::Relaxed)
+    }
+
+    fn set_asked(&self, is_asked: bool) {
+        self.0.is_asked.store(is_asked, Ordering::Relaxed);
     }
 }
 
 /// A stream for hyper.
 pub(crate) struct HttpStream {
     stream: Stream,
-    answering: Answering,
+    exchange: Exchange,
     head_timeout: Option<Duration>,
     /// When the head that is awaited must be complete.
     head: Option<Pin<Box<Sleep>>>,
-    /// Something has been read since something was written.
-    is_asked: bool,
     /// Set when the input has ended.
     grace: Option<Pin<Box<Sleep>>>,
 }
 
 impl HttpStream {
     /// The first head is due from the start.
-    pub(crate) fn new(
-        stream: Stream,
-        answering: Answering,
-        head_timeout: Option<Duration>,
-    ) -> Self {
+    pub(crate) fn new(stream: Stream, exchange: Exchange, head_timeout: Option<Duration>) -> Self {
         let head = head_timeout.map(|timeout| Box::pin(sleep(timeout)));
-        Self { stream, answering, head_timeout, head, is_asked: false, grace: None }
+        Self { stream, exchange, head_timeout, head, grace: None }
     }
 
     pub(crate) fn into_inner(self) -> Stream {
@@ -78,7 +93,7 @@ impl HttpStream {
 
     /// An answer, or part of one, is on its way.
     fn answers(&mut self) {
-        self.is_asked = false;
+        self.exchange.set_asked(false);
         self.head = None;
     }
 }
@@ -90,7 +105,7 @@ impl AsyncRead for HttpStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.answering.get() {
+        if this.exchange.is_answering() {
             this.head = None;
         }
         if this.grace.is_none() {
@@ -101,14 +116,14 @@ impl AsyncRead for HttpStream {
                 Poll::Pending => return this.poll_head_timeout(context),
             }
             if buffer.filled().len() > before {
-                this.is_asked = true;
-                if this.head.is_none() && !this.answering.get() {
+                this.exchange.set_asked(true);
+                if this.head.is_none() && !this.exchange.is_answering() {
                     this.head = this.head_timeout.map(|timeout| Box::pin(sleep(timeout)));
                 }
                 return Poll::Ready(Ok(()));
             }
         }
-        if this.is_asked {
+        if this.exchange.is_asked() {
             let grace = this.grace.get_or_insert_with(|| Box::pin(sleep(GRACE)));
             if grace.as_mut().poll(context).is_pending() {
                 return Poll::Pending;

@@ -71,9 +71,11 @@ impl Outgoing {
         self.frames.insert(first + waiting, Frame::Pong(encode_pong(payload)));
     }
 
-    /// Forgets everything but a frame that is half written.
-    pub(crate) fn drop_unwritten(&mut self) {
-        self.frames.truncate(usize::from(self.offset > 0));
+    /// Forgets the messages, but for one that is half written.
+    pub(crate) fn drop_messages(&mut self) {
+        let mut is_begun = self.offset > 0;
+        self.frames
+            .retain(|frame| std::mem::take(&mut is_begun) || !matches!(frame, Frame::Message(_)));
     }
 
     /// Writes what one system call takes.
@@ -189,8 +191,12 @@ mod tests {
     fn a_frame_that_is_half_written_is_finished() {
         let mut outgoing = outgoing(&["aa", "bb"]);
         outgoing.written(1);
-        outgoing.drop_unwritten();
+        outgoing.pong(b"1");
+        outgoing.drop_messages();
         outgoing.close(Bytes::from_static(b"x"));
-        assert_eq!(shown(&outgoing), [&b"aa"[..], b"x"]);
+        assert_eq!(shown(&outgoing), [&b"aa"[..], b"\x8a\x011", b"x"]);
+        outgoing.written(2);
+        outgoing.drop_messages();
+        assert_eq!(shown(&outgoing), [b"\x8a\x011", &b"x"[..]]);
     }
 }

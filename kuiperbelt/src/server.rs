@@ -27,7 +27,7 @@ use tracing::{debug, error};
 use crate::answer::{self, Answer};
 use crate::body::{Body, is_continue};
 use crate::door::Doors;
-use crate::http_stream::{Answering, HttpStream};
+use crate::http_stream::{Exchange, HttpStream};
 use crate::stream::Stream;
 
 /// Connections that the kernel completes ahead of us.
@@ -166,16 +166,16 @@ pub async fn serve(
     builder.max_buf_size(MAX_HEAD).max_headers(MAX_FIELDS).title_case_headers(true);
     let connections = TaskTracker::new();
     while let Some(stream) = next(&listener, &stop).await {
-        let answering = Answering::default();
-        let is_answering = answering.clone();
-        let stream = HttpStream::new(stream, answering.clone(), head_timeout);
+        let exchange = Exchange::default();
+        let stream = HttpStream::new(stream, exchange.clone(), head_timeout);
+        let asked = exchange.clone();
         let doors = Arc::clone(&doors);
         let service = service_fn(move |request| {
-            let (doors, answering) = (Arc::clone(&doors), answering.clone());
+            let (doors, exchange) = (Arc::clone(&doors), asked.clone());
             async move {
-                answering.set(true);
+                exchange.set_answering(true);
                 let answer = answer_to(request, &doors).await;
-                answering.set(false);
+                exchange.set_answering(false);
                 Ok::<_, Infallible>(answer)
             }
         });
@@ -187,7 +187,7 @@ pub async fn serve(
                 ended = connection.as_mut() => ended,
                 () = stop.cancelled() => {
                     connection.as_mut().graceful_shutdown();
-                    finish(connection, &is_answering).await
+                    finish(connection, &exchange).await
                 }
             };
             if let Err(error) = ended {
@@ -202,14 +202,14 @@ pub async fn serve(
 
 /// Lets a connection that is told to stop answer what has been asked. One that is still being
 /// asked has a moment to complete its question: half a request must not hold up a stop.
-async fn finish<C>(mut connection: Pin<&mut C>, answering: &Answering) -> hyper::Result<()>
+async fn finish<C>(mut connection: Pin<&mut C>, exchange: &Exchange) -> hyper::Result<()>
 where
     C: Future<Output = hyper::Result<()>>,
 {
     match timeout(LAST_HEADS, connection.as_mut()).await {
         Ok(ended) => ended,
-        Err(_) if answering.get() => connection.await,
-        Err(_) => Ok(()),
+        Err(_) if exchange.is_in_a_head() => Ok(()),
+        Err(_) => connection.await,
     }
 }
 

@@ -399,6 +399,8 @@ impl Waiting<'_> {
             outbox.waiters.retain(|waiter| !waiter.accepted.is_closed());
             outbox.abandoned = 0;
         }
+        // What it waited with may have been in the way of something smaller.
+        outbox.grant(&self.session.0.limits);
         Err(SendError::TimedOut)
     }
 }

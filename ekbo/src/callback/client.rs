@@ -132,7 +132,8 @@ impl Client {
     }
 
     /// One request. hyper-util repeats it by itself while nothing of it was sent; one without a
-    /// body and without consequences is also repeated when a kept connection ended under it.
+    /// body and without consequences is also repeated when a kept connection ended under it,
+    /// which can happen with each that is kept.
     async fn send(
         &self,
         request: Request<Full<Bytes>>,
@@ -145,20 +146,22 @@ impl Client {
             headers = %Shown(request.headers()),
             "callback"
         );
-        let again = is_harmless.then(|| request.clone());
-        let mut request = request;
-        let connection = capture_connection(&mut request);
-        let answer = self.http.request(request).await;
-        let is_stale = connection.connection_metadata().as_ref().is_some_and(|connected| {
-            let mut extensions = http::Extensions::new();
-            connected.get_extras(&mut extensions);
-            extensions.get::<Use>().is_some_and(Use::has_gone_stale)
-        });
-        match (answer, again) {
-            (Err(failure), Some(again)) if is_stale && is_end_of_connection(&failure) => {
-                Ok(self.http.request(again).await?)
+        let mut tries = if is_harmless { MAX_IDLE + 1 } else { 0 };
+        loop {
+            let mut attempt = request.clone();
+            let connection = capture_connection(&mut attempt);
+            let answer = self.http.request(attempt).await;
+            let is_stale = connection.connection_metadata().as_ref().is_some_and(|connected| {
+                let mut extensions = http::Extensions::new();
+                connected.get_extras(&mut extensions);
+                extensions.get::<Use>().is_some_and(Use::has_gone_stale)
+            });
+            match answer {
+                Err(failure) if tries > 0 && is_stale && is_end_of_connection(&failure) => {
+                    tries -= 1;
+                }
+                answer => return Ok(answer?),
             }
-            (answer, _) => Ok(answer?),
         }
     }
 

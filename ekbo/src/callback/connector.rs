@@ -26,7 +26,7 @@ use tracing::warn;
 use super::target::unix_path_of;
 
 /// Waiting for room in the backlog of a Unix socket ends when the pauses, which double, reach
-/// this: after about 4 s.
+/// this: after about 2 s.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Opens sockets to wherever a callback's URI says.

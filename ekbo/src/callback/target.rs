@@ -2,7 +2,7 @@
 //!
 //! `http://`, `https://` and `unix:/path.sock:/url/path`. A URL that cannot work is not refused
 //! here but says how bad it is, as the original's answers to the client depend on it. Nothing that
-//! can be shown contains the user information of a URL. Requests are made elsewhere.
+//! can be shown contains the user information or the query of a URL. Requests are made elsewhere.
 
 use std::fmt;
 use std::os::unix::ffi::OsStringExt;
@@ -12,6 +12,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri};
+
+use crate::secret::MASK;
 
 /// A callback URL, or what is wrong with it. Reasons begin lower case and never hold a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +95,11 @@ impl fmt::Display for Target {
 
 impl fmt::Display for Address {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.shown)
+        // A query may hold a secret as well.
+        match self.shown.split_once('?') {
+            Some((before, _)) => write!(formatter, "{before}?{MASK}"),
+            None => formatter.write_str(&self.shown),
+        }
     }
 }
 

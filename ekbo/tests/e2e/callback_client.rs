@@ -1,5 +1,8 @@
 //! How the backend is reached: TLS, unix sockets, kept connections, and never by a proxy.
 
+use std::collections::HashMap;
+use std::sync::Mutex;
+
 use super::harness::{Answer, Backend, BackendPlan, Client, Directory, Ekbo, Frame, free_port};
 
 /// 12: a backend over TLS is called when its certificate is trusted.
@@ -90,6 +93,25 @@ fn a_stale_connection_is_replaced() {
     }
     assert_eq!(ekbo.stats().connect_errors, 0);
     assert_eq!(backend.requests("/connect").len(), 20);
+}
+
+/// 12: nor do several, one after the other, each ended when its second request comes.
+#[test]
+fn stale_connections_are_replaced_however_many() {
+    let backend = Backend::plan().start();
+    let seen = Mutex::new(HashMap::<usize, usize>::new());
+    backend.on_request("/connect", move |request| {
+        let mut seen = seen.lock().unwrap();
+        let count = seen.entry(request.connection).or_default();
+        *count += 1;
+        if *count == 1 { Answer::admit("alice") } else { Answer::hang_up() }
+    });
+    let connect = backend.url("/connect");
+    let ekbo = Ekbo::alone().set("callback.connect", &connect).start();
+    for _ in 0..6 {
+        drop(Client::connect(&ekbo));
+    }
+    assert_eq!(ekbo.stats().connect_errors, 0);
 }
 
 /// 12: an answer is not asked for twice, when its first byte has come.

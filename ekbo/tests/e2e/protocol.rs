@@ -2,6 +2,8 @@
 //! break the rules; and clients that do not get as far as a session. Whatever they do, the
 //! server goes on.
 
+use std::io::Write;
+use std::thread;
 use std::time::Duration;
 
 use tungstenite::protocol::CloseFrame;
@@ -66,11 +68,32 @@ fn many_pings_at_once() {
     let ekbo = Ekbo::with(&backend).start();
     let mut alice = Client::connect(&ekbo);
     let pings: Vec<u8> =
-        (0..200).flat_map(|number| Frame::ping(format!("{number}")).to_bytes()).collect();
-    alice.write(pings);
-    for number in 0..200 {
+        (0..10_000).flat_map(|number| Frame::ping(format!("{number}")).to_bytes()).collect();
+    let mut writer = alice.writer();
+    let writing = thread::spawn(move || writer.write_all(&pings).unwrap());
+    for number in 0..10_000 {
         alice.expect_pong(&number.to_string());
     }
+    writing.join().unwrap();
+    // One right before the close is no exception.
+    let last = [Frame::ping("last").to_bytes(), Frame::close(1000, "").to_bytes()].concat();
+    alice.write(last);
+    alice.expect_pong("last");
+    alice.expect_close(1000, "");
+}
+
+/// 9 row 5: a connection that is lost counts as one error, whatever was to be written into it.
+#[test]
+fn a_lost_connection_counts_once() {
+    let backend = Backend::admitting("alice").start();
+    let ekbo = Ekbo::with(&backend).start();
+    let mut alice = Client::connect(&ekbo);
+    let pings = Frame::ping("").to_bytes().repeat(5_000);
+    // The server may notice the loss before all of it is written.
+    let _ = alice.try_write(pings);
+    alice.reset();
+    backend.wait_for_first("/close");
+    assert!(ekbo.stats().message_errors <= 1, "{:?}", ekbo.stats());
 }
 
 /// 7.1: a ping to a client that does not read what it is sent is not answered at once, but

@@ -35,6 +35,23 @@ fn a_connect_in_flight_whose_client_has_left() {
     assert_eq!(ekbo.wait_exit().code(), Some(0));
 }
 
+/// Section 11: an answer that is on its way is written to its end, to a slow reader as well.
+#[test]
+fn an_answer_on_its_way() {
+    let body = "x".repeat(8 << 20);
+    let backend = Backend::plan().on("/connect", Answer::status(401).body(&body)).start();
+    let mut ekbo = Ekbo::with(&backend).start();
+    let mut refused = Client::to(&ekbo).start();
+    backend.wait_for_first("/connect");
+    refused.wait_for_bytes();
+    ekbo.signal(Signal::Term);
+    ekbo.wait_for_log("shutting down");
+    // Longer than half a request is waited for.
+    let_pass(Duration::from_secs(1));
+    assert_eq!(refused.refused().text().len(), body.len());
+    assert_eq!(ekbo.wait_exit().code(), Some(0));
+}
+
 /// Section 11: half a request, or none, holds up no stop.
 #[test]
 fn half_a_request() {

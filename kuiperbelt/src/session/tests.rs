@@ -129,6 +129,27 @@ async fn a_sender_that_leaves_the_line_takes_its_message_along() {
     assert_eq!(connected.write(), frame("next"));
 }
 
+#[tokio::test]
+async fn a_large_message_that_leaves_the_line_was_all_that_was_in_the_way() {
+    let mut connected = Connected::with(Capacity::Bounded { messages: 10, bytes: 100 });
+    assert_eq!(connected.send("being written"), ACCEPTED);
+    connected.take();
+    assert_eq!(connected.send(&"x".repeat(50)), ACCEPTED);
+    let session = connected.session.clone();
+    let (large, small) = (Message::text(&"x".repeat(90)), Message::text("small"));
+    let mut large = Box::pin(session.send(&large, None));
+    assert!((&mut large).now_or_never().is_none());
+    let mut others: Vec<_> = (0..3).map(|_| Box::pin(session.send(&small, None))).collect();
+    for other in &mut others {
+        assert!(other.now_or_never().is_none(), "the line is not jumped");
+    }
+    drop(large);
+    for other in others {
+        assert_eq!(other.now_or_never(), ACCEPTED);
+    }
+    assert_eq!(connected.send("and more"), ACCEPTED);
+}
+
 /// KB-CLS-2
 #[tokio::test]
 async fn nothing_is_accepted_after_the_last_word() {

@@ -124,7 +124,8 @@ fn unix_urls() {
         assert_eq!(address.uri().path_and_query().unwrap(), path);
         assert_eq!(address.uri().scheme_str(), Some("http"));
         assert_eq!(address.host_header(), "localhost");
-        assert_eq!(address.to_string(), text);
+        let shown = text.split_once('?').map(|(before, _)| format!("{before}?****"));
+        assert_eq!(address.to_string(), shown.unwrap_or_else(|| text.to_owned()));
     }
     for uri in ["http://zz.unix/", "http://2f6.unix/", "http://.unix/", "http://unix/", "/x"] {
         assert_eq!(uri.parse().ok().and_then(|uri: Uri| unix_path_of(&uri)), None, "{uri}");
@@ -151,8 +152,8 @@ fn credentials_become_a_header() {
 /// Nothing shown to a person contains a secret.
 #[test]
 fn passwords_are_never_shown() {
-    let target = Target::parse("http://user:secret@h:1/p?q");
-    assert_eq!(good("http://user:secret@h:1/p?q").to_string(), "http://****@h:1/p?q");
+    let target = Target::parse("http://user:secret@h:1/p?secret");
+    assert_eq!(good("http://user:secret@h:1/p?secret").to_string(), "http://****@h:1/p?****");
     for text in [format!("{target:?}"), format!("{:?}", good("https://user:secret@h").uri)] {
         assert!(!text.contains("secret"), "{text}");
     }

@@ -45,6 +45,8 @@ pub(crate) struct Request {
     /// Fields in order, names as they were spelled.
     pub(crate) headers: Headers,
     pub(crate) body: Vec<u8>,
+    /// Which of the backend's connections it came over, counted from 0.
+    pub(crate) connection: usize,
 }
 
 #[derive(Clone)]
@@ -300,7 +302,7 @@ impl BackendPlan {
                 };
                 let state = shared.clone();
                 thread::spawn(move || {
-                    let serve = AssertUnwindSafe(|| state.serve(wire));
+                    let serve = AssertUnwindSafe(|| state.serve(wire, number));
                     if panic::catch_unwind(serve).is_err() {
                         let broken = format!("connection {number} made its thread panic");
                         state.seen.lock().unwrap().broken.push(broken);
@@ -313,7 +315,7 @@ impl BackendPlan {
 }
 
 impl State {
-    fn serve(&self, wire: Wire) {
+    fn serve(&self, wire: Wire, connection: usize) {
         let mut incoming = Incoming::new(wire);
         loop {
             let message = match read_request(&mut incoming) {
@@ -333,6 +335,7 @@ impl State {
                 target: word(),
                 headers: message.headers,
                 body: message.body,
+                connection,
             };
             let behaviour = self.behaviours.lock().unwrap().get(request.path()).cloned();
             self.seen.lock().unwrap().requests.push(request.clone());

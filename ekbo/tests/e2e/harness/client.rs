@@ -318,6 +318,13 @@ impl Pending {
         self.http.read_answer_to(&self.method).status
     }
 
+    /// Waits until something of the answer has come, and leaves it unread.
+    #[track_caller]
+    pub(crate) fn wait_for_bytes(&mut self) {
+        let seen = self.http.wire().as_tcp().unwrap().peek(&mut [0]).unwrap();
+        assert_eq!(seen, 1, "the connection has ended");
+    }
+
     /// Goes away without waiting for the answer.
     pub(crate) fn give_up(self) {
         drop(self);

@@ -243,6 +243,10 @@ impl Http {
         end
     }
 
+    pub(crate) fn wire(&mut self) -> &mut Wire {
+        self.0.wire()
+    }
+
     /// What the connection is made of, to go on with another protocol.
     pub(crate) fn into_incoming(self) -> Incoming {
         self.0
