@@ -120,8 +120,9 @@ impl App {
             }
         };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let listener = Listener::tcp(address)
-            .map_err(|error| StartError::listen(false, format!("port {port}"), &error))?;
+        let listener = Listener::tcp(address).map_err(|error| {
+            StartError::listen(false, format!("flag -port: port {port}"), &error)
+        })?;
         let address = listener.address().unwrap_or(address);
         let backend = demo::Backend::start(address)
             .map_err(|error| StartError::listen(false, "the demo's backend".to_owned(), &error))?;

@@ -134,12 +134,14 @@ impl BackendApi {
             Ok(body) => body,
             Err(refused) => return refused.into(),
         };
-        debug!(
-            path = head.uri.path(),
-            headers = %Shown(&head.headers),
-            body = %ShownBody(&body),
-            "message"
-        );
+        if !known.is_empty() {
+            debug!(
+                path = head.uri.path(),
+                headers = %Shown(&head.headers),
+                body = %ShownBody(&body),
+                "message"
+            );
+        }
         self.hub.metrics().total_messages.add(known.len() as u64);
         match message(head.headers.get(CONTENT_TYPE), &body, self.config.invalid_text) {
             Ok(message) => {
