@@ -1,5 +1,6 @@
-//! The task that owns one socket after the handshake: read, write, idle, close. It knows frames
-//! and the session's outbox, never what a handler does with a message.
+//! The task of one socket after the handshake: read, idle, close, and writing when the socket is
+//! full or an end is near; all else is written from the session's lane. It knows frames and the
+//! session's outbox, never what a handler does with a message.
 //!
 //! Reading and writing are independent: a slow handler never delays a send. Between messages the
 //! task holds no buffer: reads go to one of the worker thread's.
@@ -14,15 +15,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use kuiperbelt_websocket::{CloseCode, CloseFrame, Decoder, Event, ProtocolError, encode_close};
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_util::io::poll_read_buf;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::debug;
 
 use crate::message::{End, Received};
-use crate::outgoing::Outgoing;
 use crate::seat::Seat;
 use crate::session::Ending;
 use crate::stream::Stream;
@@ -47,7 +45,7 @@ pub(crate) struct Connection {
     /// Left when the session is over; the socket may be lingering still.
     seat: Option<Seat>,
     /// Closed, which is to say gone, when the connection is done; the handler may not be.
-    stream: Option<Stream>,
+    stream: Option<Arc<Stream>>,
     phase: Phase,
     /// Why the session ends, once it is known here.
     end: Option<End>,
@@ -63,10 +61,9 @@ pub(crate) struct Connection {
     input_ended: bool,
     /// Nothing more can go to it.
     output_ended: bool,
-    writing: Outgoing,
-    /// Since when the socket has taken no byte of what is to be written.
+    /// Since when the socket has taken no byte of what is to be written, as of the last attempt.
     blocked_since: Option<Instant>,
-    last_active: Instant,
+    last_read: Instant,
     /// When the phase is given up.
     deadline: Option<Instant>,
     alarm: Option<Pin<Box<Sleep>>>,
@@ -97,6 +94,8 @@ impl Connection {
     pub(crate) fn new(seat: Seat, stream: Stream, early: &[u8]) -> Self {
         let now = Instant::now();
         let unfinished = seat.hub.unfinished();
+        let stream = Arc::new(stream);
+        seat.session.open(Arc::clone(&stream));
         Self {
             decoder: Decoder::new(seat.options.max_message),
             seat: Some(seat),
@@ -110,9 +109,8 @@ impl Connection {
             close_seen: false,
             input_ended: false,
             output_ended: false,
-            writing: Outgoing::default(),
             blocked_since: None,
-            last_active: now,
+            last_read: now,
             deadline: None,
             alarm: None,
             _unfinished: unfinished,
@@ -133,7 +131,7 @@ impl Future for Connection {
         let this = &mut *self;
         loop {
             let phase = this.phase;
-            this.collect(context);
+            this.learn_of_end(context);
             this.poll_receiving(context);
             // Before reading: a client that never stops sending must not keep us from answering.
             this.poll_write(context);
@@ -160,8 +158,9 @@ impl Connection {
                 Phase::Parting { .. } | Phase::Done => return,
                 _ if self.input_ended => return,
                 Phase::Open if self.is_full() => {
-                    let Some(stream) = &mut self.stream else { return };
+                    let Some(stream) = &self.stream else { return };
                     if stream.poll_hangup(context).is_ready() {
+                        self.drop_messages();
                         self.detach();
                     }
                     return;
@@ -185,7 +184,7 @@ impl Connection {
                     self.input_ended = true;
                     self.lost();
                 }
-                Poll::Ready(Ok(_)) => self.last_active = Instant::now(),
+                Poll::Ready(Ok(_)) => self.last_read = Instant::now(),
                 Poll::Ready(Err(error)) => {
                     debug!(error = %error, "read failed");
                     self.input_ended = true;
@@ -202,8 +201,8 @@ impl Connection {
         if self.phase != Phase::Lingering
             && let Some(mut place) = self.decoder.lend()
         {
-            let Some(stream) = &mut self.stream else { return Poll::Pending };
-            let size = match poll_read_buf(Pin::new(stream), context, &mut place) {
+            let Some(stream) = &self.stream else { return Poll::Pending };
+            let size = match stream.poll_read(context, &mut place) {
                 Poll::Ready(Ok(size)) if size > 0 => size,
                 other => return other,
             };
@@ -215,16 +214,13 @@ impl Connection {
             return Poll::Ready(Ok(size));
         }
         SCRATCH.with_borrow_mut(|scratch| {
-            let Some(stream) = &mut self.stream else { return Poll::Pending };
-            let mut buffer = ReadBuf::new(scratch);
-            match Pin::new(stream).poll_read(context, &mut buffer) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            }
-            let size = buffer.filled().len();
+            let Some(stream) = &self.stream else { return Poll::Pending };
+            let size = match stream.poll_read(context, &mut &mut scratch[..]) {
+                Poll::Ready(Ok(size)) => size,
+                other => return other,
+            };
             if self.phase != Phase::Lingering {
-                let mut input = buffer.filled_mut();
+                let mut input = &mut scratch[..size];
                 self.decode(&mut input, context);
                 self.unread.extend_from_slice(input);
             }
@@ -272,7 +268,7 @@ impl Connection {
                 self.close_seen = true;
                 match self.phase {
                     Phase::Open => {
-                        self.writing.drop_messages();
+                        self.drop_messages();
                         let code = frame.as_ref().map(CloseFrame::code);
                         let echo = code.and_then(|code| CloseFrame::new(code, "").ok());
                         let end =
@@ -315,16 +311,11 @@ impl Connection {
 // --- out ---
 
 impl Connection {
-    /// Takes what was queued for the client, and learns of an end decided elsewhere.
-    fn collect(&mut self, context: &Context<'_>) {
+    /// Learns of an end decided elsewhere.
+    fn learn_of_end(&mut self, context: &Context<'_>) {
         let Some(seat) = &self.seat else { return };
-        if self.phase > Phase::Open || self.output_ended {
-            return;
-        }
-        let is_blocked = self.blocked_since.is_some();
-        let writing = &mut self.writing;
-        let end = seat.session.take(context, is_blocked, |frame| writing.message(frame));
-        if let Some(Ending { end, flush_by }) = end {
+        let Some(Ending { end, flush_by }) = seat.session.ending(context) else { return };
+        if self.phase == Phase::Open && !self.output_ended {
             self.end = Some(end);
             self.deadline = flush_by;
             self.phase = Phase::Flushing;
@@ -332,46 +323,27 @@ impl Connection {
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>) {
-        loop {
-            if self.writing.is_empty() {
-                // While the socket was blocked nobody woke us for more.
-                self.collect(context);
-            }
-            if self.writing.is_empty() {
-                match self.phase {
-                    Phase::Flushing => self.flushed(),
-                    Phase::Parting { awaits_close: true } => {
-                        self.phase = Phase::Awaiting;
-                        self.deadline = Some(Instant::now() + FAREWELL);
-                    }
-                    Phase::Parting { awaits_close: false } => self.linger(),
-                    _ => {}
-                }
-                if self.writing.is_empty() {
-                    return;
-                }
-            }
-            let Some(stream) = &mut self.stream else { return };
-            match self.writing.poll_write(stream, context) {
-                Poll::Ready(Ok(written)) => {
-                    self.blocked_since = None;
-                    self.last_active = Instant::now();
-                    if let Some(seat) = self.seat.as_ref().filter(|_| written.messages > 0) {
-                        seat.session.written(written);
-                    }
-                }
-                Poll::Pending => {
-                    // Otherwise it is this task that must pause, not the socket that is full.
-                    if has_budget_remaining() {
-                        self.blocked_since.get_or_insert_with(Instant::now);
-                    }
-                    return;
-                }
+        while let Some(seat) = &self.seat {
+            match seat.session.poll_flush(context) {
+                Poll::Ready(Ok(())) => self.blocked_since = None,
                 Poll::Ready(Err(error)) => {
                     debug!(error = %error, "write failed");
-                    self.write_failed();
+                    return self.write_failed();
+                }
+                Poll::Pending => {
+                    self.blocked_since = seat.session.blocked_since();
                     return;
                 }
+            }
+            match self.phase {
+                Phase::Flushing => self.flushed(),
+                Phase::Parting { awaits_close: true } => {
+                    self.phase = Phase::Awaiting;
+                    self.deadline = Some(Instant::now() + FAREWELL);
+                    return;
+                }
+                Phase::Parting { awaits_close: false } => return self.linger(),
+                _ => return,
             }
         }
     }
@@ -379,11 +351,14 @@ impl Connection {
     /// Answers a ping, unless the last frame is on its way. Of many that come at once all are
     /// answered, as long as the socket takes it.
     fn pong(&mut self, payload: &[u8], context: &mut Context<'_>) {
-        if self.writing.is_full_of_pongs() && self.blocked_since.is_none() {
+        if self.seat.as_ref().is_some_and(|seat| seat.session.should_write_pongs()) {
             self.poll_write(context);
         }
-        if matches!(self.phase, Phase::Open | Phase::Flushing) && !self.output_ended {
-            self.writing.pong(payload);
+        if matches!(self.phase, Phase::Open | Phase::Flushing)
+            && !self.output_ended
+            && let Some(seat) = &self.seat
+        {
+            seat.session.pong(payload);
         }
     }
 }
@@ -402,7 +377,7 @@ impl Connection {
         let announced = self.seat.as_ref().is_some_and(|seat| seat.options.close_frame);
         let frame = announced.then(|| encode_close(end.frame().as_ref()));
         let awaits_close = announced && !self.close_seen && !self.input_ended;
-        self.writing.drop_messages();
+        self.drop_messages();
         self.part(end, frame, awaits_close);
     }
 
@@ -415,11 +390,8 @@ impl Connection {
         debug!(error = %error, "the client broke the protocol");
         let end = End { reason: error.to_string().into(), ..End::new(error.code(), "") };
         let frame = encode_close(end.frame().as_ref());
-        // What was accepted before is still worth writing.
-        if let Some(seat) = &self.seat {
-            seat.session.drain(|frame| self.writing.message(frame));
-        }
-        // What follows cannot be understood, a close frame neither.
+        // What was accepted before is still worth writing. What follows from the client cannot be
+        // understood, a close frame neither.
         self.part(end, Some(frame), false);
     }
 
@@ -427,8 +399,10 @@ impl Connection {
     fn part(&mut self, end: End, frame: Option<Bytes>, awaits_close: bool) {
         self.end.get_or_insert(end);
         self.detach();
-        if let Some(frame) = frame.filter(|_| !self.output_ended) {
-            self.writing.close(frame);
+        if let Some(frame) = frame.filter(|_| !self.output_ended)
+            && let Some(seat) = &self.seat
+        {
+            seat.session.close_frame(frame);
         }
         self.phase = Phase::Parting { awaits_close };
         self.deadline = Some(Instant::now() + FAREWELL);
@@ -445,10 +419,10 @@ impl Connection {
     fn write_failed(&mut self) {
         if let Some(seat) = &self.seat {
             seat.hub.metrics().message_errors.increment();
+            seat.session.shut();
         }
         self.detach();
         self.output_ended = true;
-        self.writing = Outgoing::default();
         self.blocked_since = None;
         if self.phase > Phase::Open || self.input_ended {
             self.over(End::abnormal(""));
@@ -459,7 +433,9 @@ impl Connection {
     fn over(&mut self, end: End) {
         self.end.get_or_insert(end);
         self.detach();
-        self.writing = Outgoing::default();
+        if let Some(seat) = &self.seat {
+            seat.session.shut();
+        }
         self.stream = None;
         self.phase = Phase::Done;
     }
@@ -473,7 +449,12 @@ impl Connection {
         }
         self.phase = Phase::Lingering;
         self.deadline = Some(Instant::now() + FAREWELL);
-        self.writing = Outgoing::default();
+    }
+
+    fn drop_messages(&self) {
+        if let Some(seat) = &self.seat {
+            seat.session.drop_messages();
+        }
     }
 
     fn detach(&mut self) {
@@ -512,6 +493,11 @@ impl Connection {
         }
     }
 
+    fn last_active(&self) -> Instant {
+        let written = self.seat.as_ref().and_then(|seat| seat.session.last_written());
+        self.last_read.max(written.unwrap_or(self.last_read))
+    }
+
     fn due(&self) -> Option<Instant> {
         match self.phase {
             Phase::Open | Phase::Flushing => {
@@ -520,7 +506,7 @@ impl Connection {
                 let write = write.map(|(since, timeout)| since + timeout);
                 let is_idle = self.phase == Phase::Open && self.receiving.is_none();
                 let idle = options.idle_timeout.filter(|_| is_idle);
-                let idle = idle.map(|timeout| self.last_active + timeout);
+                let idle = idle.map(|timeout| self.last_active() + timeout);
                 [write, idle, self.deadline].into_iter().flatten().min()
             }
             Phase::Parting { .. } | Phase::Awaiting | Phase::Lingering => self.deadline,

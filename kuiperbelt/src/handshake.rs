@@ -113,7 +113,7 @@ impl Arrival {
                     self.hub.metrics().connect_errors.increment();
                 }
                 if let Some((key, end)) = refusal.admitted {
-                    let session = Session::new(&key, None, limits);
+                    let session = Session::new(&key, None, limits, self.hub.lane());
                     Seat::outside(self.hub, self.handler, self.options, session).leave(end);
                 }
                 return refusal.answer;
@@ -125,7 +125,7 @@ impl Arrival {
             error!(error = "the handler gave an empty key", "cannot upgrade");
             return answer::status(StatusCode::INTERNAL_SERVER_ERROR);
         }
-        let session = Session::new(&key, first.as_ref(), limits);
+        let session = Session::new(&key, first.as_ref(), limits, self.hub.lane());
         let seat = Seat::take(self.hub, self.handler, self.options, session, self.counted);
         tokio::spawn(enter(seat, self.upgrade, first.is_some()));
         switching_protocols(self.accept, subprotocol)

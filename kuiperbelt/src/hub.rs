@@ -5,16 +5,17 @@ use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::message::End;
 use crate::metrics::{Metrics, Raised};
-use crate::session::Session;
+use crate::session::{Lane, Session};
 
 /// Shards of the table: enough that threads seldom wait for each other.
 const SHARDS: usize = 64;
@@ -26,6 +27,8 @@ pub struct Hub {
     shards: Vec<RwLock<HashSet<ByKey>>>,
     /// Sessions whose key has come to mean a newer one.
     unreachable: Mutex<HashSet<ByIdentity>>,
+    /// Where sessions are written for: one per worker thread.
+    lanes: OnceLock<Vec<Arc<Lane>>>,
     /// Sessions that are not over, and closes that have not been told.
     unfinished: TaskTracker,
     /// Once set, a session that is admitted ends at once.
@@ -40,6 +43,7 @@ impl Hub {
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             unreachable: Mutex::default(),
+            lanes: OnceLock::new(),
             unfinished: TaskTracker::new(),
             stopping: RwLock::default(),
         })
@@ -75,6 +79,20 @@ impl Hub {
     pub async fn finished(&self) {
         self.unfinished.close();
         self.unfinished.wait().await;
+    }
+
+    /// The lane for one more session.
+    pub(crate) fn lane(&self) -> Arc<Lane> {
+        let lanes = self.lanes.get_or_init(|| {
+            let workers = Handle::current().metrics().num_workers();
+            let lanes: Vec<Arc<Lane>> = (0..workers).map(|_| Arc::default()).collect();
+            for lane in &lanes {
+                tokio::spawn(Arc::clone(lane).serve());
+            }
+            lanes
+        });
+        let turn = self.metrics.total_connections.value() as usize;
+        Arc::clone(&lanes[turn % lanes.len()])
     }
 
     /// Makes the session's key mean it. Returns the session that the key meant before.
@@ -117,6 +135,14 @@ impl Hub {
         // The table inside the shard takes its bits from elsewhere: it has a hasher of its own.
         let hash = self.hasher.hash_one(key) as usize;
         &self.shards[hash % SHARDS]
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        for lane in self.lanes.get().into_iter().flatten() {
+            lane.close();
+        }
     }
 }
 
@@ -166,7 +192,7 @@ mod tests {
 
     fn session(key: &str) -> Session {
         let limits = Limits { capacity: Capacity::Messages(1), before_established: 1 };
-        Session::new(key.as_bytes(), None, limits)
+        Session::new(key.as_bytes(), None, limits, Arc::default())
     }
 
     #[test]

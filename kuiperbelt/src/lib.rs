@@ -71,6 +71,6 @@ pub use message::{End, InvalidText, Message, Received};
 pub use metrics::{Metric, Metrics};
 pub use options::Options;
 pub use server::{Listener, serve};
-pub use session::{Capacity, SendError, Session};
+pub use session::{Capacity, SendError, Session, TrySendError};
 pub use tokio::time::Instant;
 pub use tokio_util::sync::CancellationToken;

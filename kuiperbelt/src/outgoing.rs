@@ -1,28 +1,38 @@
 //! Frames on their way into one socket: gathered into few system calls, pongs ahead of messages,
 //! a frame that is half written never torn.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::io;
 
 use bytes::Bytes;
 use kuiperbelt_websocket::encode_pong;
-use tokio::io::AsyncWrite;
+
+use crate::stream::Stream;
 
 /// Pongs that wait for a socket that takes nothing; of more pings only the latest are answered
 /// (RFC 6455 section 5.5.3).
 const MAX_PONGS: usize = 16;
 
-/// Frames in one system call.
-const MAX_SLICES: usize = 64;
+/// Frames that wait together are copied together up to this many bytes, and cost one system call;
+/// a longer frame is written from where it lies.
+const GATHERED_BYTES: usize = 32 * 1024;
+
+thread_local! {
+    static GATHERED: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(GATHERED_BYTES));
+}
 
 /// What is to be written, in order. How much that may be is the outbox's business.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
-    frames: VecDeque<Frame>,
+    /// The one that is written next; apart from the others, so that a single message on its way
+    /// needs no memory of its own.
+    first: Option<Frame>,
+    rest: VecDeque<Frame>,
     /// How much of the first frame is written.
     offset: usize,
+    messages: usize,
+    message_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -32,27 +42,38 @@ enum Frame {
     Close(Bytes),
 }
 
-/// What the socket has taken of messages.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Written {
-    /// Messages written whole, and their size in bytes.
-    pub(crate) messages: usize,
-    pub(crate) bytes: usize,
-    /// The size of the message that is next.
-    pub(crate) next: Option<usize>,
-}
-
 impl Outgoing {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// How many messages are not written whole.
+    pub(crate) const fn messages(&self) -> usize {
+        self.messages
+    }
+
+    /// The size of those messages behind the first of them, in bytes, headers included.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        let head = self.frames().find_map(|frame| match frame {
+            Frame::Message(bytes) => Some(bytes.len()),
+            Frame::Pong(_) | Frame::Close(_) => None,
+        });
+        self.message_bytes - head.unwrap_or_default()
+    }
+
+    /// The size of all of them.
+    pub(crate) const fn message_bytes(&self) -> usize {
+        self.message_bytes
     }
 
     pub(crate) fn message(&mut self, frame: Bytes) {
-        self.frames.push_back(Frame::Message(frame));
+        self.messages += 1;
+        self.message_bytes += frame.len();
+        self.push(Frame::Message(frame));
     }
 
     pub(crate) fn close(&mut self, frame: Bytes) {
-        self.frames.push_back(Frame::Close(frame));
+        self.push(Frame::Close(frame));
     }
 
     /// Whether the next pong takes the place of an older one.
@@ -62,72 +83,123 @@ impl Outgoing {
 
     /// Answers a ping ahead of the messages that wait.
     pub(crate) fn pong(&mut self, payload: &[u8]) {
-        let first = usize::from(self.offset > 0);
+        let pong = Frame::Pong(encode_pong(payload));
+        if self.first.is_none() {
+            self.first = Some(pong);
+            return;
+        }
         let mut waiting = self.pongs();
+        let is_begun = self.offset > 0;
         if waiting == MAX_PONGS {
-            self.frames.remove(first);
+            if is_begun {
+                self.rest.pop_front();
+            } else {
+                self.first = self.rest.pop_front();
+            }
             waiting -= 1;
         }
-        self.frames.insert(first + waiting, Frame::Pong(encode_pong(payload)));
+        match waiting + usize::from(is_begun) {
+            0 => {
+                if let Some(second) = self.first.replace(pong) {
+                    self.rest.push_front(second);
+                }
+            }
+            place => self.rest.insert(place - 1, pong),
+        }
     }
 
     /// Forgets the messages, but for one that is half written.
     pub(crate) fn drop_messages(&mut self) {
-        let mut is_begun = self.offset > 0;
-        self.frames
-            .retain(|frame| std::mem::take(&mut is_begun) || !matches!(frame, Frame::Message(_)));
+        let is_message = |frame: &Frame| matches!(frame, Frame::Message(_));
+        let mut kept = std::mem::take(&mut self.rest);
+        kept.retain(|frame| !is_message(frame));
+        let first = self.first.take().filter(|first| self.offset > 0 || !is_message(first));
+        (self.messages, self.message_bytes) = match &first {
+            Some(Frame::Message(bytes)) => (1, bytes.len()),
+            _ => (0, 0),
+        };
+        self.first = first.or_else(|| kept.pop_front());
+        self.rest = kept;
     }
 
     /// Writes what one system call takes.
-    pub(crate) fn poll_write(
-        &mut self,
-        socket: &mut (impl AsyncWrite + Unpin),
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<Written>> {
-        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        let mut count = 0;
-        for (slice, frame) in slices.iter_mut().zip(&self.frames) {
-            let skipped = if count == 0 { self.offset } else { 0 };
-            *slice = IoSlice::new(&frame.bytes()[skipped..]);
-            count += 1;
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when the socket takes nothing now; others mean that it never will.
+    pub(crate) fn write(&mut self, stream: &Stream) -> io::Result<()> {
+        let Some(first) = &self.first else { return Ok(()) };
+        let first = &first.bytes()[self.offset..];
+        let size = match self.rest.front() {
+            Some(second) if first.len() + second.bytes().len() <= GATHERED_BYTES => GATHERED
+                .with_borrow_mut(|gathered| {
+                    gathered.clear();
+                    gathered.extend_from_slice(first);
+                    for frame in &self.rest {
+                        if gathered.len() + frame.bytes().len() > GATHERED_BYTES {
+                            break;
+                        }
+                        gathered.extend_from_slice(frame.bytes());
+                    }
+                    stream.try_write(gathered)
+                }),
+            _ => stream.try_write(first),
+        };
+        match size? {
+            0 => Err(io::ErrorKind::WriteZero.into()),
+            size => {
+                self.written(size);
+                Ok(())
+            }
         }
-        let size = ready!(Pin::new(socket).poll_write_vectored(context, &slices[..count]))?;
-        if size == 0 {
-            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+    }
+
+    /// Counts the first frame as written.
+    #[cfg(test)]
+    pub(crate) fn take_first(&mut self) -> Option<Bytes> {
+        let first = self.first.as_ref()?.bytes().clone();
+        self.written(first.len() - self.offset);
+        Some(first)
+    }
+
+    fn push(&mut self, frame: Frame) {
+        if self.first.is_none() {
+            self.first = Some(frame);
+        } else {
+            self.rest.push_back(frame);
         }
-        Poll::Ready(Ok(self.written(size)))
+    }
+
+    fn frames(&self) -> impl Iterator<Item = &Frame> {
+        self.first.iter().chain(&self.rest)
     }
 
     /// How many wait ahead of the messages.
     fn pongs(&self) -> usize {
-        let untouched = self.frames.iter().skip(usize::from(self.offset > 0));
+        let untouched = self.frames().skip(usize::from(self.offset > 0));
         untouched.take_while(|frame| matches!(frame, Frame::Pong(_))).count()
     }
 
-    fn written(&mut self, mut size: usize) -> Written {
-        let mut written = Written::default();
-        while let Some(frame) = self.frames.front() {
-            let length = frame.bytes().len();
-            let rest = length - self.offset;
-            if rest > size {
+    /// Takes note that so many bytes are written.
+    fn written(&mut self, mut size: usize) {
+        while let Some(first) = &self.first {
+            let length = first.bytes().len();
+            let left = length - self.offset;
+            if left > size {
                 self.offset += size;
-                break;
+                return;
             }
-            size -= rest;
+            size -= left;
             self.offset = 0;
-            if let Some(Frame::Message(_)) = self.frames.pop_front() {
-                written.messages += 1;
-                written.bytes += length;
+            if let Frame::Message(_) = first {
+                self.messages -= 1;
+                self.message_bytes -= length;
             }
+            self.first = self.rest.pop_front();
         }
-        if self.frames.is_empty() && self.frames.capacity() > MAX_SLICES {
-            self.frames = VecDeque::new();
+        if self.rest.capacity() > 0 {
+            self.rest = VecDeque::new();
         }
-        written.next = self.frames.iter().find_map(|frame| match frame {
-            Frame::Message(bytes) => Some(bytes.len()),
-            Frame::Pong(_) | Frame::Close(_) => None,
-        });
-        written
     }
 }
 
@@ -151,15 +223,23 @@ mod tests {
     }
 
     fn shown(outgoing: &Outgoing) -> Vec<&[u8]> {
-        outgoing.frames.iter().map(|frame| &frame.bytes()[..]).collect()
+        outgoing.frames().map(|frame| &frame.bytes()[..]).collect()
+    }
+
+    /// Messages not written whole, and their bytes behind the first.
+    fn waiting(outgoing: &Outgoing) -> (usize, usize) {
+        (outgoing.messages(), outgoing.waiting_bytes())
     }
 
     #[test]
     fn whole_messages_are_counted_and_half_ones_are_not() {
         let mut outgoing = outgoing(&["aa", "bbbb", "c"]);
-        assert_eq!(outgoing.written(1), Written { messages: 0, bytes: 0, next: Some(2) });
-        assert_eq!(outgoing.written(3), Written { messages: 1, bytes: 2, next: Some(4) });
-        assert_eq!(outgoing.written(3), Written { messages: 2, bytes: 5, next: None });
+        outgoing.written(1);
+        assert_eq!(waiting(&outgoing), (3, 5));
+        outgoing.written(3);
+        assert_eq!(waiting(&outgoing), (2, 1));
+        outgoing.written(3);
+        assert_eq!(waiting(&outgoing), (0, 0));
         assert!(outgoing.is_empty());
     }
 
@@ -170,21 +250,29 @@ mod tests {
         outgoing.pong(b"1");
         outgoing.pong(b"2");
         assert_eq!(shown(&outgoing), [&b"aa"[..], b"\x8a\x011", b"\x8a\x012", b"bb"]);
-        assert_eq!(outgoing.written(4), Written { messages: 1, bytes: 2, next: Some(2) });
+        outgoing.written(4);
+        assert_eq!(waiting(&outgoing), (1, 0));
+        outgoing.pong(b"3");
+        assert_eq!(shown(&outgoing), [&b"\x8a\x012"[..], b"\x8a\x013", b"bb"]);
+        outgoing.written(6);
+        outgoing.pong(b"4");
+        assert_eq!(shown(&outgoing), [&b"\x8a\x014"[..], b"bb"]);
     }
 
     #[test]
     fn of_many_pongs_the_latest_wait() {
-        let mut outgoing = outgoing(&["aa"]);
-        for number in 0..100_u8 {
-            outgoing.pong(&[number]);
+        for is_begun in [false, true] {
+            let mut outgoing = outgoing(&["aa"]);
+            outgoing.written(usize::from(is_begun));
+            for number in 0..100_u8 {
+                outgoing.pong(&[number]);
+            }
+            let pongs = MAX_PONGS as u8;
+            let pongs = (100 - pongs..100).map(|number| vec![0x8a, 1, number]);
+            let mut expected: Vec<Vec<u8>> = pongs.collect();
+            expected.insert(if is_begun { 0 } else { MAX_PONGS }, b"aa".to_vec());
+            assert_eq!(shown(&outgoing), expected);
         }
-        let pongs = MAX_PONGS as u8;
-        let expected: Vec<Vec<u8>> = (100 - pongs..100)
-            .map(|number| vec![0x8a, 1, number])
-            .chain([b"aa".to_vec()])
-            .collect();
-        assert_eq!(shown(&outgoing), expected);
     }
 
     #[test]
@@ -195,6 +283,7 @@ mod tests {
         outgoing.drop_messages();
         outgoing.close(Bytes::from_static(b"x"));
         assert_eq!(shown(&outgoing), [&b"aa"[..], b"\x8a\x011", b"x"]);
+        assert_eq!(waiting(&outgoing), (1, 0));
         outgoing.written(2);
         outgoing.drop_messages();
         assert_eq!(shown(&outgoing), [b"\x8a\x011", &b"x"[..]]);

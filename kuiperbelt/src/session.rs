@@ -1,21 +1,27 @@
 //! The handle on a connected client: its key, its bounded outbox, send and close. Everybody but
 //! the connection's own task sees a client only through this.
 //!
-//! An outbox never writes: it decides, under a short lock, what is accepted, what waits and what
-//! is refused. `connection.rs` takes messages out and says when they are written.
+//! What is sent waits in the session's outbox (`outbox.rs`) and is written when its turn comes
+//! (`lane.rs`), or by its connection, which alone waits for a socket that is full.
 
-use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::message::{End, Message};
-use crate::outgoing::Written;
+use crate::stream::Stream;
+
+mod lane;
+mod outbox;
+
+pub(crate) use lane::Lane;
+use outbox::{Declined, Offer, Outbox, Stage};
 
 /// How much may wait for one session behind the message that is being written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +57,17 @@ pub enum SendError {
     TimedOut,
 }
 
+/// Why a message was not accepted at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TrySendError {
+    /// The session has ended, or its last word is spoken. Forget it.
+    #[error("session is closed")]
+    Closed,
+    /// The outbox is full, or others wait for room in it already.
+    #[error("outbox is full")]
+    Full,
+}
+
 /// An end that is decided, though what is queued is still to be written.
 #[derive(Debug, Clone)]
 pub(crate) struct Ending {
@@ -66,66 +83,40 @@ pub struct Session(Arc<Inner>);
 struct Inner {
     key: Box<[u8]>,
     limits: Limits,
+    lane: Arc<Lane>,
     outbox: Mutex<Outbox>,
-}
-
-/// What is on its way to one client.
-#[derive(Default)]
-struct Outbox {
-    stage: Stage,
-    /// Accepted, in order, and not yet taken by the connection.
-    queue: VecDeque<Bytes>,
-    /// Messages and bytes accepted and not yet written: the queue, and what was taken from it.
-    outstanding: usize,
-    outstanding_bytes: usize,
-    /// The bytes of the message being written, which does not count against the capacity.
-    head_bytes: usize,
-    /// Senders that found no room, in order; the receiver of a waiter is its sender's.
-    waiters: VecDeque<Waiter>,
-    /// How many of them have given up and are only passed over.
-    abandoned: usize,
-    /// The connection, when it sleeps until there is something to do.
-    waker: Option<Waker>,
-    /// Whether it sleeps until there is a message, or only until there is an end.
-    wakes_for_messages: bool,
-    ending: Option<Ending>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Stage {
-    #[default]
-    Establishing,
-    Open,
-    /// Nothing more is accepted; what is queued may still be written.
-    Ending,
-    Ended,
-}
-
-struct Waiter {
-    offer: Offer,
-    accepted: oneshot::Sender<()>,
-}
-
-/// What somebody wants to put into an outbox: a message, an end, or both.
-struct Offer {
-    frame: Option<Bytes>,
-    end: Option<End>,
 }
 
 impl Session {
     /// A session that is not yet established, with its first message already in the outbox.
-    pub(crate) fn new(key: &[u8], first: Option<&Message>, limits: Limits) -> Self {
-        let mut outbox = Outbox::default();
-        if let Some(first) = first {
-            outbox.push(first.frame().clone());
-            outbox.head_bytes = first.frame().len();
-        }
-        Self(Arc::new(Inner { key: key.into(), limits, outbox: Mutex::new(outbox) }))
+    pub(crate) fn new(
+        key: &[u8],
+        first: Option<&Message>,
+        limits: Limits,
+        lane: Arc<Lane>,
+    ) -> Self {
+        let outbox = Mutex::new(Outbox::new(first.map(|first| first.frame().clone())));
+        Self(Arc::new(Inner { key: key.into(), limits, lane, outbox }))
     }
 
     /// The key that the handler chose for this client.
     pub fn key(&self) -> &[u8] {
         &self.0.key
+    }
+
+    /// Hands over a message if there is room for it now. Messages are delivered in the order in
+    /// which they are accepted.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError`]: the message is not and will not be sent.
+    pub fn try_send(&self, message: &Message) -> Result<(), TrySendError> {
+        self.offer_now(Offer { frame: Some(message.frame().clone()), end: None }).map_err(
+            |declined| match declined {
+                Declined::Closed => TrySendError::Closed,
+                Declined::Full(_) => TrySendError::Full,
+            },
+        )
     }
 
     /// Hands over a message, waiting for room until `deadline`, or as long as it takes. Messages
@@ -164,26 +155,31 @@ impl Session {
 
     /// The same, with a time after which what is queued is dropped.
     pub(crate) fn end_by(&self, end: End, flush_by: Option<Instant>) {
-        let mut outbox = self.0.outbox.lock();
+        let mut outbox = self.outbox();
         if matches!(outbox.stage, Stage::Ending | Stage::Ended) {
             return;
         }
         outbox.decide(Ending { end, flush_by });
     }
 
+    fn offer_now(&self, offer: Offer) -> Result<(), Declined> {
+        let mut outbox = self.outbox();
+        outbox.offer(&self.0.limits, offer)?;
+        self.stand_in_line(outbox);
+        Ok(())
+    }
+
     async fn offer(&self, offer: Offer, deadline: Option<Instant>) -> Result<(), SendError> {
         let accepted = {
-            let mut outbox = self.0.outbox.lock();
-            if matches!(outbox.stage, Stage::Ending | Stage::Ended) {
-                return Err(SendError::Closed);
+            let mut outbox = self.outbox();
+            match outbox.offer(&self.0.limits, offer) {
+                Ok(()) => {
+                    self.stand_in_line(outbox);
+                    return Ok(());
+                }
+                Err(Declined::Closed) => return Err(SendError::Closed),
+                Err(Declined::Full(offer)) => outbox.wait(offer),
             }
-            if outbox.waiters.is_empty() && outbox.has_room(&self.0.limits, &offer) {
-                outbox.accept(offer);
-                return Ok(());
-            }
-            let (accept, accepted) = oneshot::channel();
-            outbox.waiters.push_back(Waiter { offer, accepted: accept });
-            accepted
         };
         let mut waiting = Waiting { session: self, accepted: Some(accepted) };
         let Some(accepted) = &mut waiting.accepted else { return Err(SendError::Closed) };
@@ -196,91 +192,123 @@ impl Session {
         answer.map_err(|_| SendError::Closed)
     }
 
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.0.outbox.lock()
+    }
+
+    /// Has what is queued written when it is this session's turn.
+    fn stand_in_line(&self, mut outbox: MutexGuard<'_, Outbox>) {
+        if outbox.wants_its_turn() {
+            outbox.is_due = true;
+            drop(outbox);
+            self.0.lane.add(self.clone());
+        }
+    }
+
+    /// The session's turn in its lane.
+    fn flush(&self, now: Instant) {
+        let mut outbox = self.outbox();
+        outbox.is_due = false;
+        outbox.flush(&self.0.limits, now);
+        self.stand_in_line(outbox);
+    }
+}
+
+/// What the connection does with its session.
+impl Session {
+    /// Says where to write.
+    pub(crate) fn open(&self, stream: Arc<Stream>) {
+        self.outbox().open(stream);
+    }
+
     /// Says that the handler has established the session: from now on its messages are written.
     pub(crate) fn establish(&self) {
-        let mut outbox = self.0.outbox.lock();
+        let mut outbox = self.outbox();
         if outbox.stage == Stage::Establishing {
             outbox.stage = Stage::Open;
-            outbox.head_bytes = outbox.queue.front().map_or(0, Bytes::len);
         }
         outbox.grant(&self.0.limits);
+        self.stand_in_line(outbox);
     }
 
-    /// Hands what is queued to `frame`, and returns the end if it is decided: then nothing will
-    /// follow. Otherwise the connection is woken when there is more, or, with `only_end`, when an
-    /// end is decided.
-    pub(crate) fn take(
-        &self,
-        context: &Context<'_>,
-        only_end: bool,
-        frame: impl FnMut(Bytes),
-    ) -> Option<Ending> {
-        let mut outbox = self.0.outbox.lock();
-        outbox.queue.drain(..).for_each(frame);
-        if outbox.queue.capacity() > 16 {
-            outbox.queue = VecDeque::new();
-        }
-        if outbox.ending.is_some() {
-            return outbox.ending.clone();
-        }
-        outbox.wakes_for_messages = !only_end;
-        match &mut outbox.waker {
-            Some(waker) => waker.clone_from(context.waker()),
-            None => outbox.waker = Some(context.waker().clone()),
-        }
-        None
+    /// The end, once it is decided: nothing will be queued after that. The connection is woken
+    /// when that happens, and when it has to write.
+    pub(crate) fn ending(&self, context: &Context<'_>) -> Option<Ending> {
+        let mut outbox = self.outbox();
+        outbox.listen(context);
+        outbox.ending.as_deref().cloned()
     }
 
-    /// Hands over what is queued, for the last time.
-    pub(crate) fn drain(&self, frame: impl FnMut(Bytes)) {
-        self.0.outbox.lock().queue.drain(..).for_each(frame);
+    /// Writes what is queued. Ready when nothing is left.
+    pub(crate) fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.outbox().poll_flush(&self.0.limits, context)
     }
 
-    /// Says what has been written of the messages taken.
-    pub(crate) fn written(&self, written: Written) {
-        let Written { messages, bytes, next } = written;
-        let mut outbox = self.0.outbox.lock();
-        outbox.outstanding = outbox.outstanding.saturating_sub(messages);
-        outbox.outstanding_bytes = outbox.outstanding_bytes.saturating_sub(bytes);
-        outbox.head_bytes =
-            next.or_else(|| outbox.queue.front().map(Bytes::len)).unwrap_or_default();
-        if !outbox.waiters.is_empty() {
-            outbox.grant(&self.0.limits);
-        }
+    /// Since when the socket has taken no byte of what is to be written.
+    pub(crate) fn blocked_since(&self) -> Option<Instant> {
+        self.outbox().blocked_since
+    }
+
+    /// When something was written last.
+    pub(crate) fn last_written(&self) -> Option<Instant> {
+        self.outbox().last_written
+    }
+
+    /// Answers a ping ahead of the messages that wait.
+    pub(crate) fn pong(&self, payload: &[u8]) {
+        self.outbox().outgoing.pong(payload);
+    }
+
+    /// Whether the next pong takes the place of an older one that the socket may still take.
+    pub(crate) fn should_write_pongs(&self) -> bool {
+        let outbox = self.outbox();
+        outbox.outgoing.is_full_of_pongs() && outbox.blocked_since.is_none()
+    }
+
+    /// The last frame of all.
+    pub(crate) fn close_frame(&self, frame: Bytes) {
+        self.outbox().outgoing.close(frame);
+    }
+
+    /// Forgets the messages that are queued, but for one that is half written.
+    pub(crate) fn drop_messages(&self) {
+        self.outbox().outgoing.drop_messages();
+    }
+
+    /// Nothing can be written any more.
+    pub(crate) fn shut(&self) {
+        self.outbox().shut();
     }
 
     /// Whether an end is decided that the handler is not to hear of, nor of anything since.
     pub(crate) fn is_ending_quietly(&self) -> bool {
-        self.0.outbox.lock().ending.as_ref().is_some_and(|ending| ending.end.quiet)
+        self.outbox().ending.as_ref().is_some_and(|ending| ending.end.quiet)
     }
 
     /// The end, once it is decided.
     #[cfg(test)]
     pub(crate) fn decided(&self) -> Option<End> {
-        self.0.outbox.lock().ending.clone().map(|ending| ending.end)
+        self.outbox().ending.as_ref().map(|ending| ending.end.clone())
     }
 
-    /// Nothing is accepted or sent any more, and what waits for room is refused. The end is not
-    /// decided yet: a close frame may still be on its way here.
+    /// Nothing is accepted any more, and what waits for room is refused. The end is not decided
+    /// yet: a close frame may still be on its way here.
     pub(crate) fn refuse(&self) {
-        let mut outbox = self.0.outbox.lock();
+        let mut outbox = self.outbox();
         if outbox.stage != Stage::Ended {
             outbox.stage = Stage::Ending;
-            outbox.queue = VecDeque::new();
-            outbox.waiters = VecDeque::new();
+            outbox.refuse_waiters();
         }
     }
 
     /// The session is over: what is queued is dropped. Returns the end that was decided first.
     pub(crate) fn conclude(&self, end: End) -> End {
-        let mut outbox = self.0.outbox.lock();
-        let ending = outbox.ending.get_or_insert(Ending { end, flush_by: None });
+        let mut outbox = self.outbox();
+        let ending = outbox.ending.get_or_insert_with(|| Box::new(Ending { end, flush_by: None }));
         let end = ending.end.clone();
         outbox.stage = Stage::Ended;
-        outbox.queue = VecDeque::new();
-        outbox.waiters = VecDeque::new();
-        outbox.outstanding = 0;
-        outbox.outstanding_bytes = 0;
+        outbox.refuse_waiters();
+        outbox.shut();
         end
     }
 
@@ -305,78 +333,6 @@ impl fmt::Debug for Session {
     }
 }
 
-impl Outbox {
-    fn has_room(&self, limits: &Limits, offer: &Offer) -> bool {
-        let size = offer.frame.as_ref().map_or(0, Bytes::len);
-        if self.stage == Stage::Establishing {
-            let waiting = self.outstanding_bytes.saturating_sub(self.head_bytes);
-            return waiting == 0 || waiting + size <= limits.before_established;
-        }
-        let waiting = self.outstanding.saturating_sub(1);
-        match limits.capacity {
-            _ if self.outstanding == 0 => true,
-            Capacity::Messages(count) => waiting < count,
-            Capacity::Bounded { messages, bytes } => {
-                let waiting_bytes = self.outstanding_bytes.saturating_sub(self.head_bytes);
-                waiting == 0 || (waiting < messages && waiting_bytes + size <= bytes)
-            }
-        }
-    }
-
-    fn accept(&mut self, offer: Offer) {
-        if let Some(frame) = offer.frame {
-            self.push(frame);
-        }
-        if let Some(end) = offer.end {
-            self.decide(Ending { end, flush_by: None });
-        }
-    }
-
-    fn push(&mut self, frame: Bytes) {
-        if self.outstanding == 0 && self.stage != Stage::Establishing {
-            self.head_bytes = frame.len();
-        }
-        self.outstanding += 1;
-        self.outstanding_bytes += frame.len();
-        self.queue.push_back(frame);
-        if self.wakes_for_messages {
-            self.wake();
-        }
-    }
-
-    fn decide(&mut self, ending: Ending) {
-        self.ending = Some(ending);
-        self.stage = Stage::Ending;
-        self.waiters = VecDeque::new();
-        self.wake();
-    }
-
-    /// Lets waiters in, first come first served, as far as there is room.
-    fn grant(&mut self, limits: &Limits) {
-        while matches!(self.stage, Stage::Establishing | Stage::Open)
-            && let Some(waiter) = self.waiters.pop_front()
-        {
-            if waiter.accepted.is_closed() {
-                self.abandoned = self.abandoned.saturating_sub(1);
-                continue;
-            }
-            if !self.has_room(limits, &waiter.offer) {
-                self.waiters.push_front(waiter);
-                break;
-            }
-            // A sender that gives up between here and the send finds its message accepted.
-            let _ = waiter.accepted.send(());
-            self.accept(waiter.offer);
-        }
-    }
-
-    fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
-}
-
 /// A sender in the line of waiters. Dropping it leaves the line.
 struct Waiting<'a> {
     session: &'a Session,
@@ -387,20 +343,14 @@ struct Waiting<'a> {
 impl Waiting<'_> {
     /// Gives up: under the lock, so that the answer is exact.
     fn leave(&mut self) -> Result<(), SendError> {
-        let mut outbox = self.session.0.outbox.lock();
+        let mut outbox = self.session.outbox();
         let Some(mut accepted) = self.accepted.take() else { return Ok(()) };
         accepted.close();
         if accepted.try_recv().is_ok() {
             return Ok(());
         }
-        outbox.abandoned += 1;
-        // Now and then, so that a crowd that gives up together costs little each.
-        if outbox.abandoned > outbox.waiters.len() / 2 {
-            outbox.waiters.retain(|waiter| !waiter.accepted.is_closed());
-            outbox.abandoned = 0;
-        }
-        // What it waited with may have been in the way of something smaller.
-        outbox.grant(&self.session.0.limits);
+        outbox.abandon(&self.session.0.limits);
+        self.session.stand_in_line(outbox);
         Err(SendError::TimedOut)
     }
 }

@@ -1,21 +1,29 @@
 //! The socket under an HTTP connection or a WebSocket: TCP or Unix, read and written alike.
+//!
+//! hyper owns the socket of an HTTP connection. That of a WebSocket is shared: its connection reads
+//! and whoever flushes its session's outbox writes, so what they use works through `&self`.
 
 use std::future::Future as _;
 use std::io::{self, IoSlice, Read as _};
 use std::net::Shutdown;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
+use bytes::BufMut;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+/// Read at once while tokio's word on what there is to read is in doubt.
+const UNSURE_BYTES: usize = 4 * 1024;
 
 /// A connected socket.
 #[derive(Debug)]
 pub(crate) struct Stream {
     socket: Socket,
     /// Whether tokio was told that there is nothing to read while there may be.
-    is_unsure: bool,
+    is_unsure: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -35,9 +43,64 @@ macro_rules! each {
 }
 
 impl Stream {
+    /// Reads once into `place`, which must have room; 0 means that the input has ended.
+    pub(crate) fn poll_read(
+        &self,
+        context: &mut Context<'_>,
+        place: &mut impl BufMut,
+    ) -> Poll<io::Result<usize>> {
+        if self.is_unsure.load(Ordering::Relaxed) {
+            // What tokio's own reads do, so that a peer that never stops sending is no excuse.
+            let turn = ready!(tokio::task::coop::poll_proceed(context));
+            match self.read_now(place) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_unsure.store(false, Ordering::Relaxed);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                done => {
+                    turn.made_progress();
+                    return Poll::Ready(done);
+                }
+            }
+        }
+        let room = place.chunk_mut().len();
+        each!(&self.socket, socket => loop {
+            ready!(socket.poll_read_ready(context))?;
+            let mut last = None;
+            // A read that leaves room has emptied the socket, and tokio is told so, as by its own
+            // reads: otherwise each message costs a second read, in vain.
+            let read = socket.try_io(Interest::READABLE, || match socket.try_read_buf(place)? {
+                size if 0 < size && size < room => {
+                    last = Some(size);
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
+                size => Ok(size),
+            });
+            match (read, last) {
+                (Ok(size), _) | (_, Some(size)) => return Poll::Ready(Ok(size)),
+                (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => {}
+                (Err(error), _) => return Poll::Ready(Err(error)),
+            }
+        })
+    }
+
+    /// Writes as much as the socket takes now. After `WouldBlock`, ask
+    /// [`poll_writable`](Self::poll_writable).
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        each!(&self.socket, socket => socket.try_write(bytes))
+    }
+
+    /// Ready when it may be worth writing again, or the socket has failed.
+    pub(crate) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<()> {
+        each!(&self.socket, socket => socket.poll_write_ready(context)).map(|_| ())
+    }
+
     /// Ready when the peer has ended its side or the connection is lost, without reading what it
     /// sent before.
-    pub(crate) fn poll_hangup(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_hangup(&self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             each!(&self.socket, socket => {
                 if ready!(socket.poll_read_ready(context)).is_err() {
@@ -46,7 +109,7 @@ impl Stream {
                 match pin!(socket.ready(Interest::READABLE)).poll(context) {
                     Poll::Ready(Ok(ready)) if !ready.is_read_closed() => {
                         // Only data: have the next thing that happens reported again.
-                        self.is_unsure = true;
+                        self.is_unsure.store(true, Ordering::Relaxed);
                         let _ = socket.try_io(Interest::READABLE, || {
                             Err::<(), _>(io::ErrorKind::WouldBlock.into())
                         });
@@ -64,24 +127,26 @@ impl Stream {
     }
 
     /// Reads without asking tokio whether there is something.
-    fn read_now(&self, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
-        let read = each!(&self.socket, socket => {
-            (&*SockRef::from(socket)).read(buffer.initialize_unfilled())?
+    fn read_now(&self, place: &mut impl BufMut) -> io::Result<usize> {
+        let mut buffer = [0; UNSURE_BYTES];
+        let room = place.chunk_mut().len().min(buffer.len());
+        let size = each!(&self.socket, socket => {
+            (&*SockRef::from(socket)).read(&mut buffer[..room])?
         });
-        buffer.advance(read);
-        Ok(())
+        place.put_slice(&buffer[..size]);
+        Ok(size)
     }
 }
 
 impl From<TcpStream> for Stream {
     fn from(socket: TcpStream) -> Self {
-        Self { socket: Socket::Tcp(socket), is_unsure: false }
+        Self { socket: Socket::Tcp(socket), is_unsure: AtomicBool::new(false) }
     }
 }
 
 impl From<UnixStream> for Stream {
     fn from(socket: UnixStream) -> Self {
-        Self { socket: Socket::Unix(socket), is_unsure: false }
+        Self { socket: Socket::Unix(socket), is_unsure: AtomicBool::new(false) }
     }
 }
 
@@ -91,21 +156,6 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.is_unsure {
-            // What tokio's own sockets do, so that a peer that never stops sending is no excuse.
-            let turn = ready!(tokio::task::coop::poll_proceed(context));
-            match self.read_now(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_unsure = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    context.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                done => {
-                    turn.made_progress();
-                    return Poll::Ready(done);
-                }
-            }
-        }
         each!(&mut self.socket, socket => Pin::new(socket).poll_read(context, buffer))
     }
 }

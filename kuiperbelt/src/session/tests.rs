@@ -1,17 +1,19 @@
-//! What an outbox accepts, lets wait and refuses; no socket, and a clock that stands still.
+//! What an outbox accepts, lets wait and refuses. The socket takes nothing unless a test says so,
+//! and the clock stands still.
 
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::task::noop_waker;
 use kuiperbelt_websocket::CloseCode;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::UnixStream;
 
 use super::*;
 
-/// A session as its connection sees it.
+/// A session whose messages are written one by one, when a test says so.
 struct Connected {
     session: Session,
-    writing: VecDeque<Bytes>,
 }
 
 impl Connected {
@@ -23,24 +25,23 @@ impl Connected {
 
     fn establishing(capacity: Capacity, before_established: usize) -> Self {
         let limits = Limits { capacity, before_established };
-        let session = Session::new(b"alice", None, limits);
-        Self { session, writing: VecDeque::new() }
+        Self { session: Session::new(b"alice", None, limits, Arc::default()) }
     }
 
-    /// Takes what is queued, as a task that wakes up does.
-    fn take(&mut self) -> Option<Ending> {
-        let waker = noop_waker();
-        let writing = &mut self.writing;
-        self.session.take(&Context::from_waker(&waker), false, |frame| writing.push_back(frame))
-    }
-
-    /// Writes one message.
-    fn write(&mut self) -> Bytes {
-        self.take();
-        let frame = self.writing.pop_front().unwrap();
-        let next = self.writing.front().map(Bytes::len);
-        self.session.written(Written { messages: 1, bytes: frame.len(), next });
+    /// Writes one message, or says that there is none.
+    fn try_write(&self) -> Option<Bytes> {
+        let mut outbox = self.session.outbox();
+        let frame = outbox.outgoing.take_first();
+        outbox.grant(&self.session.0.limits);
         frame
+    }
+
+    fn write(&self) -> Bytes {
+        self.try_write().expect("a message is queued")
+    }
+
+    fn ending(&self) -> Option<Ending> {
+        self.session.ending(&Context::from_waker(&noop_waker()))
     }
 
     /// The answer, if it is there at once.
@@ -59,13 +60,13 @@ const CLOSED: Option<Result<(), SendError>> = Some(Err(SendError::Closed));
 #[tokio::test]
 async fn a_queue_of_messages_takes_so_many_behind_the_one_being_written() {
     for size in [0, 1, 10] {
-        let mut connected = Connected::with(Capacity::Messages(size));
+        let connected = Connected::with(Capacity::Messages(size));
         for _ in 0..=size {
             assert_eq!(connected.send("x"), ACCEPTED);
         }
         assert_eq!(connected.send("x"), None, "size {size}");
-        connected.take();
-        assert_eq!(connected.send("x"), None, "taken is not written, size {size}");
+        let full = connected.session.try_send(&Message::text("x"));
+        assert_eq!(full, Err(TrySendError::Full), "size {size}");
         connected.write();
         assert_eq!(connected.send("x"), ACCEPTED, "size {size}");
     }
@@ -74,7 +75,7 @@ async fn a_queue_of_messages_takes_so_many_behind_the_one_being_written() {
 #[tokio::test]
 async fn a_bounded_queue_counts_messages_and_bytes_and_takes_anything_when_empty() {
     let large = "x".repeat(1000);
-    let mut connected = Connected::with(Capacity::Bounded { messages: 3, bytes: 100 });
+    let connected = Connected::with(Capacity::Bounded { messages: 3, bytes: 100 });
     assert_eq!(connected.send(&large), ACCEPTED, "being written");
     assert_eq!(connected.send(&large), ACCEPTED, "none waits");
     assert_eq!(connected.send("x"), None, "too many bytes");
@@ -87,7 +88,7 @@ async fn a_bounded_queue_counts_messages_and_bytes_and_takes_anything_when_empty
 
 #[tokio::test]
 async fn who_waits_is_let_in_in_order_and_before_later_senders() {
-    let mut connected = Connected::with(Capacity::Messages(0));
+    let connected = Connected::with(Capacity::Messages(0));
     assert_eq!(connected.send("first"), ACCEPTED);
     let session = connected.session.clone();
     let (second, third) = (Message::text("second"), Message::text("third"));
@@ -105,19 +106,19 @@ async fn who_waits_is_let_in_in_order_and_before_later_senders() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_whose_time_is_over_is_never_sent() {
-    let mut connected = Connected::with(Capacity::Messages(0));
+    let connected = Connected::with(Capacity::Messages(0));
     assert_eq!(connected.send("first"), ACCEPTED);
     let deadline = Some(Instant::now() + Duration::from_secs(1));
     let late = connected.session.send(&Message::text("late"), deadline).await;
     assert_eq!(late, Err(SendError::TimedOut));
     connected.write();
-    assert!(connected.take().is_none());
-    assert!(connected.writing.is_empty());
+    assert!(connected.ending().is_none());
+    assert_eq!(connected.try_write(), None);
 }
 
 #[tokio::test]
 async fn a_sender_that_leaves_the_line_takes_its_message_along() {
-    let mut connected = Connected::with(Capacity::Messages(0));
+    let connected = Connected::with(Capacity::Messages(0));
     assert_eq!(connected.send("first"), ACCEPTED);
     let session = connected.session.clone();
     let message = Message::text("withdrawn");
@@ -131,9 +132,8 @@ async fn a_sender_that_leaves_the_line_takes_its_message_along() {
 
 #[tokio::test]
 async fn a_large_message_that_leaves_the_line_was_all_that_was_in_the_way() {
-    let mut connected = Connected::with(Capacity::Bounded { messages: 10, bytes: 100 });
+    let connected = Connected::with(Capacity::Bounded { messages: 10, bytes: 100 });
     assert_eq!(connected.send("being written"), ACCEPTED);
-    connected.take();
     assert_eq!(connected.send(&"x".repeat(50)), ACCEPTED);
     let session = connected.session.clone();
     let (large, small) = (Message::text(&"x".repeat(90)), Message::text("small"));
@@ -153,7 +153,7 @@ async fn a_large_message_that_leaves_the_line_was_all_that_was_in_the_way() {
 /// KB-CLS-2
 #[tokio::test]
 async fn nothing_is_accepted_after_the_last_word() {
-    let mut connected = Connected::with(Capacity::Messages(1));
+    let connected = Connected::with(Capacity::Messages(1));
     assert_eq!(connected.send("before"), ACCEPTED);
     let last = Message::text("last");
     let end = End::new(CloseCode::NORMAL, "").quietly(true);
@@ -162,9 +162,9 @@ async fn nothing_is_accepted_after_the_last_word() {
     assert_eq!(connected.send("after"), CLOSED);
     assert_eq!(session.close(Some(&last), End::abnormal(""), None).now_or_never(), CLOSED);
     session.end(End::abnormal(""));
-    let ending = connected.take().unwrap();
-    assert_eq!(ending.end, end);
-    assert_eq!(connected.writing, [frame("before"), frame("last")]);
+    assert_eq!(session.try_send(&last), Err(TrySendError::Closed));
+    assert_eq!(connected.ending().unwrap().end, end);
+    assert_eq!([connected.write(), connected.write()], [frame("before"), frame("last")]);
     assert_eq!(connected.session.conclude(End::abnormal("reset")), end, "the first end stays");
 }
 
@@ -186,7 +186,7 @@ async fn before_a_session_is_established_only_bytes_count() {
     assert_eq!(connected.send(&"x".repeat(500)), ACCEPTED, "an empty queue takes anything");
     assert_eq!(connected.send("x"), None, "and then it is full");
 
-    let mut connected = Connected::establishing(Capacity::Messages(0), 100);
+    let connected = Connected::establishing(Capacity::Messages(0), 100);
     let most = 100 / frame("x").len();
     for _ in 0..most {
         assert_eq!(connected.send("x"), ACCEPTED);
@@ -201,4 +201,73 @@ async fn before_a_session_is_established_only_bytes_count() {
         connected.write();
     }
     assert_eq!(waiting.now_or_never(), ACCEPTED);
+}
+
+/// Waits until the session's lane has nothing to do.
+async fn served(session: &Session) {
+    while session.outbox().is_due {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_sent_is_written_in_the_sessions_turn() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let connected = Connected::with(Capacity::Messages(10));
+    let session = &connected.session;
+    assert_eq!(connected.send("early"), ACCEPTED);
+    assert!(!session.outbox().is_due, "there is no socket yet");
+    session.open(Arc::new(ours.into()));
+    tokio::spawn(Arc::clone(&session.0.lane).serve());
+    for text in ["a", "b"] {
+        assert_eq!(connected.send(text), ACCEPTED);
+        assert!(session.outbox().is_due);
+    }
+    let expected = [frame("early"), frame("a"), frame("b")].concat();
+    let mut written = vec![0; expected.len()];
+    theirs.read_exact(&mut written).await.unwrap();
+    assert_eq!(written, expected);
+    served(session).await;
+    assert!(session.outbox().outgoing.is_empty());
+}
+
+#[tokio::test]
+async fn a_full_socket_is_left_to_the_connection() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let connected = Connected::with(Capacity::Messages(usize::MAX));
+    let session = &connected.session;
+    session.open(Arc::new(ours.into()));
+    tokio::spawn(Arc::clone(&session.0.lane).serve());
+    let large = "x".repeat(100_000);
+    let mut sent = 0;
+    while session.blocked_since().is_none() {
+        assert_eq!(connected.send(&large), ACCEPTED);
+        sent += 1;
+        served(session).await;
+    }
+    assert_eq!(connected.send(&large), ACCEPTED);
+    assert!(!session.outbox().is_due, "nothing can be written now");
+    let mut rest = vec![0; frame(&large).len() * (sent + 1)];
+    let flushed = std::future::poll_fn(|context| session.poll_flush(context));
+    let (read, flushed) = tokio::join!(theirs.read_exact(&mut rest), flushed);
+    read.unwrap();
+    flushed.unwrap();
+    assert!(session.blocked_since().is_none());
+    assert!(rest.ends_with(&frame(&large)));
+}
+
+#[tokio::test]
+async fn a_lost_socket_is_told_to_the_connection() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let connected = Connected::with(Capacity::Messages(1));
+    let session = &connected.session;
+    session.open(Arc::new(ours.into()));
+    drop(theirs);
+    tokio::spawn(Arc::clone(&session.0.lane).serve());
+    assert_eq!(connected.send("lost"), ACCEPTED);
+    served(session).await;
+    let flushed = std::future::poll_fn(|context| session.poll_flush(context)).await;
+    assert!(flushed.is_err());
+    assert_eq!(connected.send("waits"), ACCEPTED);
+    assert!(!session.outbox().is_due, "nobody can write it");
 }

@@ -1,0 +1,310 @@
+//! What is on its way to one client: which messages are accepted, which wait for room, and when
+//! the socket gets them. All of it happens under the session's lock, which is held across a write
+//! that does not block, never across an await.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::task::coop::poll_proceed;
+use tokio::time::Instant;
+
+use super::{Capacity, Ending, Limits};
+use crate::message::End;
+use crate::outgoing::Outgoing;
+use crate::stream::Stream;
+
+/// Writes to one session before others have their turn.
+const WRITES_IN_A_TURN: usize = 16;
+
+pub(super) struct Outbox {
+    pub(super) stage: Stage,
+    /// Whether the session stands in its lane.
+    pub(super) is_due: bool,
+    /// Nothing can be written any more.
+    has_failed: bool,
+    /// Accepted, in order, and not yet written.
+    pub(super) outgoing: Outgoing,
+    /// The size of the message given at the start, which does not count before the session is
+    /// established.
+    first_bytes: usize,
+    /// Senders that found no room; most sessions never have one.
+    line: Option<Box<Line>>,
+    /// Where to write, from the 101 until nothing can be written any more.
+    stream: Option<Arc<Stream>>,
+    /// Since when the socket has taken no byte of what is to be written.
+    pub(super) blocked_since: Option<Instant>,
+    pub(super) last_written: Option<Instant>,
+    /// The connection, which is told of ends, and of a socket that is full or has failed.
+    waker: Option<Waker>,
+    pub(super) ending: Option<Box<Ending>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Stage {
+    #[default]
+    Establishing,
+    Open,
+    /// Nothing more is accepted; what is queued may still be written.
+    Ending,
+    Ended,
+}
+
+/// Senders that wait for room, in order; the receiver of a waiter is its sender's.
+#[derive(Default)]
+struct Line {
+    waiters: VecDeque<Waiter>,
+    /// How many of them have given up and are only passed over.
+    abandoned: usize,
+}
+
+struct Waiter {
+    offer: Offer,
+    accepted: oneshot::Sender<()>,
+}
+
+/// What somebody wants to put into an outbox: a message, an end, or both.
+pub(super) struct Offer {
+    pub(super) frame: Option<Bytes>,
+    pub(super) end: Option<End>,
+}
+
+/// Why an offer is not accepted at once.
+pub(super) enum Declined {
+    Closed,
+    /// There is no room now.
+    Full(Offer),
+}
+
+impl Outbox {
+    pub(super) fn new(first: Option<Bytes>) -> Self {
+        let mut outgoing = Outgoing::default();
+        let first_bytes = first.as_ref().map_or(0, Bytes::len);
+        if let Some(first) = first {
+            outgoing.message(first);
+        }
+        Self {
+            stage: Stage::default(),
+            is_due: false,
+            has_failed: false,
+            outgoing,
+            first_bytes,
+            line: None,
+            stream: None,
+            blocked_since: None,
+            last_written: None,
+            waker: None,
+            ending: None,
+        }
+    }
+
+    // --- accepting ---
+
+    pub(super) fn offer(&mut self, limits: &Limits, offer: Offer) -> Result<(), Declined> {
+        if matches!(self.stage, Stage::Ending | Stage::Ended) {
+            return Err(Declined::Closed);
+        }
+        if self.line.is_some() || !self.has_room(limits, &offer) {
+            return Err(Declined::Full(offer));
+        }
+        self.accept(offer);
+        Ok(())
+    }
+
+    /// Lets an offer wait for room.
+    pub(super) fn wait(&mut self, offer: Offer) -> oneshot::Receiver<()> {
+        let (accepted, receiver) = oneshot::channel();
+        let line = self.line.get_or_insert_default();
+        line.waiters.push_back(Waiter { offer, accepted });
+        receiver
+    }
+
+    /// Takes note that somebody who waited has left.
+    pub(super) fn abandon(&mut self, limits: &Limits) {
+        if let Some(line) = &mut self.line {
+            line.abandoned += 1;
+            // Now and then, so that a crowd that gives up together costs little each.
+            if line.abandoned > line.waiters.len() / 2 {
+                line.waiters.retain(|waiter| !waiter.accepted.is_closed());
+                line.abandoned = 0;
+            }
+        }
+        // What it waited with may have been in the way of something smaller.
+        self.grant(limits);
+    }
+
+    pub(super) fn decide(&mut self, ending: Ending) {
+        self.ending = Some(Box::new(ending));
+        self.stage = Stage::Ending;
+        self.line = None;
+        self.wake();
+    }
+
+    /// Lets waiters in, first come first served, as far as there is room.
+    pub(super) fn grant(&mut self, limits: &Limits) {
+        while matches!(self.stage, Stage::Establishing | Stage::Open)
+            && let Some(mut line) = self.line.take()
+            && let Some(waiter) = line.waiters.pop_front()
+        {
+            if waiter.accepted.is_closed() {
+                line.abandoned = line.abandoned.saturating_sub(1);
+                self.line = Some(line);
+                continue;
+            }
+            if !self.has_room(limits, &waiter.offer) {
+                line.waiters.push_front(waiter);
+                self.line = Some(line);
+                break;
+            }
+            self.line = Some(line);
+            // A sender that gives up between here and the send finds its message accepted.
+            let _ = waiter.accepted.send(());
+            self.accept(waiter.offer);
+        }
+    }
+
+    fn has_room(&self, limits: &Limits, offer: &Offer) -> bool {
+        let size = offer.frame.as_ref().map_or(0, Bytes::len);
+        if self.stage == Stage::Establishing {
+            let waiting = self.outgoing.message_bytes() - self.first_bytes;
+            return waiting == 0 || waiting + size <= limits.before_established;
+        }
+        let outstanding = self.outgoing.messages();
+        let waiting = outstanding.saturating_sub(1);
+        match limits.capacity {
+            _ if outstanding == 0 => true,
+            Capacity::Messages(count) => waiting < count,
+            Capacity::Bounded { messages, bytes } => {
+                waiting == 0
+                    || (waiting < messages && self.outgoing.waiting_bytes() + size <= bytes)
+            }
+        }
+    }
+
+    fn accept(&mut self, offer: Offer) {
+        if let Some(frame) = offer.frame {
+            self.outgoing.message(frame);
+        }
+        if let Some(end) = offer.end {
+            self.decide(Ending { end, flush_by: None });
+        }
+    }
+
+    // --- writing ---
+
+    /// Says where to write.
+    pub(super) fn open(&mut self, stream: Arc<Stream>) {
+        self.stream = Some(stream);
+    }
+
+    /// Nothing is written any more, and what is queued is dropped.
+    pub(super) fn shut(&mut self) {
+        self.stream = None;
+        self.outgoing = Outgoing::default();
+        self.blocked_since = None;
+    }
+
+    /// Whether there is something to write that nobody else is about to.
+    pub(super) fn wants_its_turn(&self) -> bool {
+        !self.is_due
+            && !self.outgoing.is_empty()
+            && !self.has_failed
+            && self.blocked_since.is_none()
+            && self.stream.is_some()
+            && matches!(self.stage, Stage::Open | Stage::Ending)
+    }
+
+    /// Writes what is queued, in its turn, as far as the socket takes it. The connection is woken
+    /// when only it can go on.
+    pub(super) fn flush(&mut self, limits: &Limits, now: Instant) {
+        for _ in 0..WRITES_IN_A_TURN {
+            if self.outgoing.is_empty() || self.has_failed || self.blocked_since.is_some() {
+                break;
+            }
+            match self.write(limits, now) {
+                Ok(()) => {}
+                Err(error) => {
+                    self.has_failed = error.kind() != io::ErrorKind::WouldBlock;
+                    self.wake();
+                    return;
+                }
+            }
+        }
+        if self.outgoing.is_empty() && self.ending.is_some() {
+            self.wake();
+        }
+    }
+
+    /// The same for the connection: ready when nothing is left to write.
+    pub(super) fn poll_flush(
+        &mut self,
+        limits: &Limits,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while !self.outgoing.is_empty() {
+            if self.has_failed {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            if self.blocked_since.is_some()
+                && let Some(stream) = &self.stream
+            {
+                ready!(stream.poll_writable(context));
+            }
+            let turn = ready!(poll_proceed(context));
+            match self.write(limits, Instant::now()) {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    return Poll::Ready(Err(error));
+                }
+                _ => turn.made_progress(),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes once.
+    fn write(&mut self, limits: &Limits, now: Instant) -> io::Result<()> {
+        let Some(stream) = &self.stream else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        match self.outgoing.write(stream) {
+            Ok(()) => {
+                self.blocked_since = None;
+                self.last_written = Some(now);
+                if self.line.is_some() {
+                    self.grant(limits);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                if error.kind() == io::ErrorKind::WouldBlock {
+                    self.blocked_since.get_or_insert(now);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    // --- telling ---
+
+    /// The connection is to be woken from now on.
+    pub(super) fn listen(&mut self, context: &Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => self.waker = Some(context.waker().clone()),
+        }
+    }
+
+    /// Nobody waits for room any more.
+    pub(super) fn refuse_waiters(&mut self) {
+        self.line = None;
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+}
