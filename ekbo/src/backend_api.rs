@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::request::Parts;
@@ -16,6 +15,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use kuiperbelt::{
     Answer, Body, CloseCode, CloseFrame, End, Hub, InvalidClose, Message, SendError, Session,
+    TrySendError,
 };
 use percent_encoding::percent_decode;
 use tokio::time::Instant;
@@ -64,12 +64,25 @@ enum Action {
 }
 
 /// A session that a call names, and the key as it stands in the request.
-type Recipient = (Session, Bytes);
+type Recipient<'a> = (Session, &'a HeaderValue);
+
+/// The sessions that a call names, and a failure for each key that means none.
+type Targets<'a> = (Vec<Recipient<'a>>, Vec<Failure<'a>>);
 
 /// A session that a call failed for.
-struct Failure {
+struct Failure<'a> {
     error: &'static str,
-    key: Bytes,
+    key: &'a HeaderValue,
+}
+
+impl<'a> Failure<'a> {
+    const fn of(error: SendError, key: &'a HeaderValue) -> Self {
+        let error = match error {
+            SendError::Closed => CLOSED,
+            SendError::TimedOut => TIMED_OUT,
+        };
+        Self { error, key }
+    }
 }
 
 /// Why a call has no targets, or no message, to begin with.
@@ -155,7 +168,7 @@ impl BackendApi {
     }
 
     /// The sessions named, and a failure for each key that means none.
-    fn targets(&self, head: &Parts) -> Result<(Vec<Recipient>, Vec<Failure>), Refused> {
+    fn targets<'a>(&self, head: &'a Parts) -> Result<Targets<'a>, Refused> {
         if !self.is_authorized(head.headers.get(AUTHORIZATION)) {
             return Err(Refused::Unauthorized);
         }
@@ -164,9 +177,7 @@ impl BackendApi {
         }
         let (mut known, mut unknown) = (Vec::new(), Vec::new());
         for key in head.headers.get_all(&self.config.session_header) {
-            let session = self.hub.session(key.as_bytes());
-            let key = Bytes::copy_from_slice(key.as_bytes());
-            match session {
+            match self.hub.session(key.as_bytes()) {
                 Some(session) => known.push((session, key)),
                 None => unknown.push(Failure { error: NOT_FOUND, key }),
             }
@@ -216,7 +227,7 @@ impl BackendApi {
     }
 
     /// A4 to A6.
-    fn outcome(&self, failures: &[Failure]) -> Answer {
+    fn outcome(&self, failures: &[Failure<'_>]) -> Answer {
         if failures.is_empty() {
             return json(StatusCode::OK, r#"{"result":"OK"}"#);
         }
@@ -230,7 +241,7 @@ impl BackendApi {
             body.push_str(if at > 0 { r#",{"error":""# } else { r#"{"error":""# });
             body.push_str(failure.error);
             body.push_str(r#"","session":""#);
-            push_escaped(&mut body, &failure.key);
+            push_escaped(&mut body, failure.key.as_bytes());
             body.push_str(r#""}"#);
         }
         let _ = writeln!(body, r#"],"result":"{result}"}}"#);
@@ -239,42 +250,45 @@ impl BackendApi {
 }
 
 /// Hands the message to every session and returns the failures in the order in which they happen.
-async fn deliver_to_all(
-    sessions: &[Recipient],
+async fn deliver_to_all<'a>(
+    sessions: &[Recipient<'a>],
     action: &Action,
     message: &Message,
     deadline: Option<Instant>,
-) -> Vec<Failure> {
-    let deliver = |session: &Session, key: &Bytes| {
-        let (session, key) = (session.clone(), key.clone());
-        async move {
-            let accepted = match action {
-                Action::Send => session.send(message, deadline).await,
-                Action::Close(end) => session.close(Some(message), end.clone(), deadline).await,
-            };
-            accepted.err().map(|error| {
-                let error = match error {
-                    SendError::Closed => CLOSED,
-                    SendError::TimedOut => TIMED_OUT,
-                };
-                Failure { error, key }
-            })
-        }
-    };
+) -> Vec<Failure<'a>> {
     let mut failures = Vec::new();
     let mut waiting = FuturesUnordered::new();
     for (session, key) in sessions {
         // Nearly every session has room: only the others need a place to wait.
-        let mut delivery = Box::pin(deliver(session, key));
-        match (&mut delivery).now_or_never() {
-            Some(failure) => failures.extend(failure),
-            None => waiting.push(delivery),
+        match action {
+            Action::Send => match session.try_send(message) {
+                Ok(()) => {}
+                Err(TrySendError::Closed) => failures.push(Failure::of(SendError::Closed, key)),
+                Err(TrySendError::Full) => {
+                    waiting.push(deliver(session, key, action, message, deadline));
+                }
+            },
+            Action::Close(_) => waiting.push(deliver(session, key, action, message, deadline)),
         }
     }
     while let Some(failure) = waiting.next().await {
         failures.extend(failure);
     }
     failures
+}
+
+async fn deliver<'a>(
+    session: &Session,
+    key: &'a HeaderValue,
+    action: &Action,
+    message: &Message,
+    deadline: Option<Instant>,
+) -> Option<Failure<'a>> {
+    let accepted = match action {
+        Action::Send => session.send(message, deadline).await,
+        Action::Close(end) => session.close(Some(message), end.clone(), deadline).await,
+    };
+    accepted.err().map(|error| Failure::of(error, key))
 }
 
 /// How a `/close` ends its sessions: 1000, or what the caller says.
