@@ -47,11 +47,11 @@ pub(crate) struct Connection {
     /// Closed, which is to say gone, when the connection is done; the handler may not be.
     stream: Option<Arc<Stream>>,
     phase: Phase,
-    /// Why the session ends, once it is known here.
-    end: Option<End>,
+    /// How the session ends, once it is known here.
+    farewell: Option<Box<Farewell>>,
     decoder: Decoder,
     /// Read and not yet decoded: what came before the 101, or behind a message that is held.
-    unread: BytesMut,
+    unread: Option<Box<BytesMut>>,
     receiving: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// The client's next message, while the handler has one.
     held: Option<Box<Received>>,
@@ -61,14 +61,20 @@ pub(crate) struct Connection {
     input_ended: bool,
     /// Nothing more can go to it.
     output_ended: bool,
-    /// Since when the socket has taken no byte of what is to be written, as of the last attempt.
-    blocked_since: Option<Instant>,
+    /// The socket took nothing more at the last attempt.
+    is_blocked: bool,
     last_read: Instant,
-    /// When the phase is given up.
-    deadline: Option<Instant>,
     alarm: Option<Pin<Box<Sleep>>>,
     /// Keeps a stop waiting for the socket's orderly end.
     _unfinished: TaskTrackerToken,
+}
+
+#[derive(Debug, Default)]
+struct Farewell {
+    /// Why the session ends, until that is told.
+    end: Option<End>,
+    /// When the phase is given up.
+    deadline: Option<Instant>,
 }
 
 /// In the order in which a connection goes through them; some are left out.
@@ -92,26 +98,24 @@ enum Phase {
 impl Connection {
     /// A connection that starts with what the client sent early.
     pub(crate) fn new(seat: Seat, stream: Stream, early: &[u8]) -> Self {
-        let now = Instant::now();
-        let unfinished = seat.hub.unfinished();
+        let unfinished = seat.hub().unfinished();
         let stream = Arc::new(stream);
         seat.session.open(Arc::clone(&stream));
         Self {
-            decoder: Decoder::new(seat.options.max_message),
+            decoder: Decoder::new(seat.options().max_message),
             seat: Some(seat),
             stream: Some(stream),
             phase: Phase::Open,
-            end: None,
+            farewell: None,
             // A copy: the bytes of hyper's buffer keep the whole buffer.
-            unread: BytesMut::from(early),
+            unread: (!early.is_empty()).then(|| Box::new(BytesMut::from(early))),
             receiving: None,
             held: None,
             close_seen: false,
             input_ended: false,
             output_ended: false,
-            blocked_since: None,
-            last_read: now,
-            deadline: None,
+            is_blocked: false,
+            last_read: Instant::now(),
             alarm: None,
             _unfinished: unfinished,
         }
@@ -167,14 +171,15 @@ impl Connection {
                 }
                 _ => {}
             }
-            if !self.unread.is_empty() && self.phase != Phase::Lingering {
-                let mut unread = std::mem::take(&mut self.unread);
+            if let Some(mut unread) = self.unread.take()
+                && self.phase != Phase::Lingering
+            {
                 let mut input = &mut unread[..];
                 self.decode(&mut input, context);
                 let rest = input.len();
                 if rest > 0 {
                     let _ = unread.split_to(unread.len() - rest);
-                    self.unread = unread;
+                    self.unread = Some(unread);
                 }
                 continue;
             }
@@ -222,7 +227,9 @@ impl Connection {
             if self.phase != Phase::Lingering {
                 let mut input = &mut scratch[..size];
                 self.decode(&mut input, context);
-                self.unread.extend_from_slice(input);
+                if !input.is_empty() {
+                    self.unread.get_or_insert_default().extend_from_slice(input);
+                }
             }
             Poll::Ready(Ok(size))
         })
@@ -286,7 +293,8 @@ impl Connection {
     fn receive(&mut self, message: Received) {
         let Some(seat) = &self.seat else { return };
         if !seat.session.is_ending_quietly() {
-            self.receiving = Some(Arc::clone(&seat.handler).receive(seat.session.clone(), message));
+            self.receiving =
+                Some(Arc::clone(&seat.premises.handler).receive(seat.session.clone(), message));
         }
     }
 
@@ -316,8 +324,7 @@ impl Connection {
         let Some(seat) = &self.seat else { return };
         let Some(Ending { end, flush_by }) = seat.session.ending(context) else { return };
         if self.phase == Phase::Open && !self.output_ended {
-            self.end = Some(end);
-            self.deadline = flush_by;
+            self.farewell = Some(Box::new(Farewell { end: Some(end), deadline: flush_by }));
             self.phase = Phase::Flushing;
         }
     }
@@ -325,22 +332,18 @@ impl Connection {
     fn poll_write(&mut self, context: &mut Context<'_>) {
         while let Some(seat) = &self.seat {
             match seat.session.poll_flush(context) {
-                Poll::Ready(Ok(())) => self.blocked_since = None,
+                Poll::Ready(Ok(())) => self.is_blocked = false,
                 Poll::Ready(Err(error)) => {
                     debug!(error = %error, "write failed");
                     return self.write_failed();
                 }
-                Poll::Pending => {
-                    self.blocked_since = seat.session.blocked_since();
-                    return;
-                }
+                Poll::Pending => return self.is_blocked = true,
             }
             match self.phase {
                 Phase::Flushing => self.flushed(),
                 Phase::Parting { awaits_close: true } => {
                     self.phase = Phase::Awaiting;
-                    self.deadline = Some(Instant::now() + FAREWELL);
-                    return;
+                    return self.give_up_after(FAREWELL);
                 }
                 Phase::Parting { awaits_close: false } => return self.linger(),
                 _ => return,
@@ -368,13 +371,13 @@ impl Connection {
 impl Connection {
     /// Everything queued before a decided end is written.
     fn flushed(&mut self) {
-        let end = self.end.clone().unwrap_or_else(|| End::abnormal(""));
-        self.part_by_server(end);
+        let end = self.farewell.as_ref().and_then(|farewell| farewell.end.clone());
+        self.part_by_server(end.unwrap_or_else(|| End::abnormal("")));
     }
 
     /// Ends the session from this side, announced by a close frame if the door does that.
     fn part_by_server(&mut self, end: End) {
-        let announced = self.seat.as_ref().is_some_and(|seat| seat.options.close_frame);
+        let announced = self.seat.as_ref().is_some_and(|seat| seat.options().close_frame);
         let frame = announced.then(|| encode_close(end.frame().as_ref()));
         let awaits_close = announced && !self.close_seen && !self.input_ended;
         self.drop_messages();
@@ -397,7 +400,7 @@ impl Connection {
 
     /// Ends the session: `frame` is the last.
     fn part(&mut self, end: End, frame: Option<Bytes>, awaits_close: bool) {
-        self.end.get_or_insert(end);
+        self.ends(end);
         self.detach();
         if let Some(frame) = frame.filter(|_| !self.output_ended)
             && let Some(seat) = &self.seat
@@ -405,7 +408,16 @@ impl Connection {
             seat.session.close_frame(frame);
         }
         self.phase = Phase::Parting { awaits_close };
-        self.deadline = Some(Instant::now() + FAREWELL);
+        self.give_up_after(FAREWELL);
+    }
+
+    /// The first reason stays.
+    fn ends(&mut self, end: End) {
+        self.farewell.get_or_insert_default().end.get_or_insert(end);
+    }
+
+    fn give_up_after(&mut self, time: Duration) {
+        self.farewell.get_or_insert_default().deadline = Some(Instant::now() + time);
     }
 
     /// The client ended its side. It may still read on to a last word.
@@ -418,12 +430,12 @@ impl Connection {
     /// The socket takes nothing any more; what the client sent before is still read.
     fn write_failed(&mut self) {
         if let Some(seat) = &self.seat {
-            seat.hub.metrics().message_errors.increment();
+            seat.hub().metrics().message_errors.increment();
             seat.session.shut();
         }
         self.detach();
         self.output_ended = true;
-        self.blocked_since = None;
+        self.is_blocked = false;
         if self.phase > Phase::Open || self.input_ended {
             self.over(End::abnormal(""));
         }
@@ -431,7 +443,7 @@ impl Connection {
 
     /// Nothing more can be written or read.
     fn over(&mut self, end: End) {
-        self.end.get_or_insert(end);
+        self.ends(end);
         self.detach();
         if let Some(seat) = &self.seat {
             seat.session.shut();
@@ -448,7 +460,7 @@ impl Connection {
             return;
         }
         self.phase = Phase::Lingering;
-        self.deadline = Some(Instant::now() + FAREWELL);
+        self.give_up_after(FAREWELL);
     }
 
     fn drop_messages(&self) {
@@ -470,7 +482,8 @@ impl Connection {
             return;
         }
         if let Some(seat) = self.seat.take() {
-            seat.leave(self.end.take().unwrap_or_else(|| End::abnormal("")));
+            let end = self.farewell.as_mut().and_then(|farewell| farewell.end.take());
+            seat.leave(end.unwrap_or_else(|| End::abnormal("")));
         }
     }
 
@@ -498,18 +511,24 @@ impl Connection {
         self.last_read.max(written.unwrap_or(self.last_read))
     }
 
+    /// When a socket that takes nothing is given up.
+    fn write_due(&self) -> Option<Instant> {
+        let seat = self.seat.as_ref().filter(|_| self.is_blocked)?;
+        let timeout = seat.options().write_timeout?;
+        Some(seat.session.blocked_since()? + timeout)
+    }
+
     fn due(&self) -> Option<Instant> {
+        let deadline = self.farewell.as_ref().and_then(|farewell| farewell.deadline);
         match self.phase {
             Phase::Open | Phase::Flushing => {
-                let options = &self.seat.as_ref()?.options;
-                let write = self.blocked_since.zip(options.write_timeout);
-                let write = write.map(|(since, timeout)| since + timeout);
+                let options = self.seat.as_ref()?.options();
                 let is_idle = self.phase == Phase::Open && self.receiving.is_none();
                 let idle = options.idle_timeout.filter(|_| is_idle);
                 let idle = idle.map(|timeout| self.last_active() + timeout);
-                [write, idle, self.deadline].into_iter().flatten().min()
+                [self.write_due(), idle, deadline].into_iter().flatten().min()
             }
-            Phase::Parting { .. } | Phase::Awaiting | Phase::Lingering => self.deadline,
+            Phase::Parting { .. } | Phase::Awaiting | Phase::Lingering => deadline,
             Phase::Done => None,
         }
     }
@@ -517,10 +536,10 @@ impl Connection {
     fn expire(&mut self, due: Instant) {
         match self.phase {
             Phase::Open | Phase::Flushing => {
-                let Some(seat) = &self.seat else { return };
-                let blocked = self.blocked_since.zip(seat.options.write_timeout);
-                if blocked.is_some_and(|(since, timeout)| since + timeout <= due) {
-                    seat.hub.metrics().message_errors.increment();
+                if self.write_due().is_some_and(|write_due| write_due <= due) {
+                    if let Some(seat) = &self.seat {
+                        seat.hub().metrics().message_errors.increment();
+                    }
                     self.over(End::abnormal("write timeout"));
                 } else if self.phase == Phase::Flushing {
                     self.over(End::abnormal(""));

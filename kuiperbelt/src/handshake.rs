@@ -17,32 +17,36 @@ use tracing::error;
 use crate::answer::{self, Answer};
 use crate::body::Body;
 use crate::connection::Connection;
-use crate::handler::{Admission, DynHandler, Handler};
+use crate::handler::{Admission, Handler};
 use crate::http_stream::HttpStream;
 use crate::hub::Hub;
-use crate::message::End;
+use crate::message::{End, Message};
 use crate::metrics::Raised;
 use crate::options::Options;
-use crate::seat::Seat;
+use crate::seat::{Premises, Seat};
 use crate::session::{Limits, Session};
 use crate::stream::Stream;
 
 /// A door for WebSockets: a handler, its options, and the hub where its sessions are.
-pub struct SocketDoor {
-    hub: Arc<Hub>,
-    handler: Arc<dyn DynHandler>,
-    options: Arc<Options>,
-}
+pub struct SocketDoor(Arc<Premises>);
 
 impl SocketDoor {
     /// A door behind which `handler` decides.
     pub fn new(hub: &Arc<Hub>, handler: impl Handler, options: Options) -> Self {
-        Self { hub: Arc::clone(hub), handler: Arc::new(handler), options: Arc::new(options) }
+        let limits =
+            Limits { capacity: options.capacity, before_established: options.before_established };
+        Self(Arc::new(Premises {
+            hub: Arc::clone(hub),
+            handler: Arc::new(handler),
+            options,
+            limits: Arc::new(limits),
+        }))
     }
 
     /// Answers a request on this door.
     pub(crate) async fn open(&self, mut request: Request<Body>) -> Answer {
-        let metrics = self.hub.metrics();
+        let hub = &self.0.hub;
+        let metrics = hub.metrics();
         metrics.total_connections.increment();
         let counted = Raised::new(metrics, |metrics| &metrics.connections);
         let accept = match self.check(&request) {
@@ -58,13 +62,11 @@ impl SocketDoor {
         };
         let upgrade = hyper::upgrade::on(&mut request);
         let arrival = Arrival {
-            hub: Arc::clone(&self.hub),
-            handler: Arc::clone(&self.handler),
-            options: Arc::clone(&self.options),
+            premises: Arc::clone(&self.0),
             accept,
             upgrade,
             counted,
-            _unfinished: self.hub.unfinished(),
+            _unfinished: hub.unfinished(),
         };
         // A task of its own, so that a client that leaves does not leave a backend behind that
         // has admitted it and is never told of its end.
@@ -73,7 +75,8 @@ impl SocketDoor {
     }
 
     fn check(&self, request: &Request<Body>) -> Result<HeaderValue, handshake::Rejection> {
-        let accept = handshake::check(request.method(), request.headers(), &*self.options.origin)?;
+        let accept =
+            handshake::check(request.method(), request.headers(), &*self.0.options.origin)?;
         // HTTP/1.0 has no upgrade.
         if request.version() < http::Version::HTTP_11 {
             return Err(handshake::Rejection::Upgrade);
@@ -84,15 +87,13 @@ impl SocketDoor {
 
 impl fmt::Debug for SocketDoor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SocketDoor").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("SocketDoor").field("options", &self.0.options).finish_non_exhaustive()
     }
 }
 
 /// A client whose handshake is in order.
 struct Arrival {
-    hub: Arc<Hub>,
-    handler: Arc<dyn DynHandler>,
-    options: Arc<Options>,
+    premises: Arc<Premises>,
     accept: HeaderValue,
     upgrade: OnUpgrade,
     counted: Raised,
@@ -102,31 +103,32 @@ struct Arrival {
 
 impl Arrival {
     async fn admit(self, request: http::request::Parts) -> Answer {
-        let limits = Limits {
-            capacity: self.options.capacity,
-            before_established: self.options.before_established,
+        let premises = self.premises;
+        let hub = &premises.hub;
+        let new_session = |key: &[u8], first: Option<&Message>| {
+            Session::new(key, first, Arc::clone(&premises.limits), hub.lane())
         };
-        let admission = match Arc::clone(&self.handler).connect(request).await {
+        let admission = match Arc::clone(&premises.handler).connect(request).await {
             Ok(admission) => admission,
             Err(refusal) => {
                 if refusal.is_error {
-                    self.hub.metrics().connect_errors.increment();
+                    hub.metrics().connect_errors.increment();
                 }
                 if let Some((key, end)) = refusal.admitted {
-                    let session = Session::new(&key, None, limits, self.hub.lane());
-                    Seat::outside(self.hub, self.handler, self.options, session).leave(end);
+                    let session = new_session(&key, None);
+                    Seat::outside(premises, session).leave(end);
                 }
                 return refusal.answer;
             }
         };
         let Admission { key, first, subprotocol } = admission;
         if key.is_empty() {
-            self.hub.metrics().connect_errors.increment();
+            hub.metrics().connect_errors.increment();
             error!(error = "the handler gave an empty key", "cannot upgrade");
             return answer::status(StatusCode::INTERNAL_SERVER_ERROR);
         }
-        let session = Session::new(&key, first.as_ref(), limits, self.hub.lane());
-        let seat = Seat::take(self.hub, self.handler, self.options, session, self.counted);
+        let session = new_session(&key, first.as_ref());
+        let seat = Seat::take(premises, session, self.counted);
         tokio::spawn(enter(seat, self.upgrade, first.is_some()));
         switching_protocols(self.accept, subprotocol)
     }
@@ -135,19 +137,19 @@ impl Arrival {
 /// Waits for the 101 to be written, establishes the session and hands over to its connection.
 async fn enter(seat: Seat, upgrade: OnUpgrade, has_first_message: bool) {
     let Ok(Ok((stream, early))) = upgrade.await.map(into_stream) else {
-        seat.hub.metrics().connect_errors.increment();
+        seat.hub().metrics().connect_errors.increment();
         error!(error = "the client left before its 101", "cannot upgrade");
         return seat.leave(End::abnormal("upgrade failed"));
     };
-    let is_established = seat.handler.clone().establish(seat.session.clone()).await;
+    let is_established = Arc::clone(&seat.premises.handler).establish(seat.session.clone()).await;
     let connection = if is_established {
         if has_first_message {
-            seat.hub.metrics().total_messages.increment();
+            seat.hub().metrics().total_messages.increment();
         }
         seat.session.establish();
         Connection::new(seat, stream, &early)
     } else {
-        seat.hub.metrics().connect_errors.increment();
+        seat.hub().metrics().connect_errors.increment();
         let end = End::new(CloseCode::INTERNAL_ERROR, "establish failed");
         Connection::new(seat, stream, &early).refused(end)
     };

@@ -192,7 +192,7 @@ mod tests {
 
     fn session(key: &str) -> Session {
         let limits = Limits { capacity: Capacity::Messages(1), before_established: 1 };
-        Session::new(key.as_bytes(), None, limits, Arc::default())
+        Session::new(key.as_bytes(), None, Arc::new(limits), Arc::default())
     }
 
     #[test]

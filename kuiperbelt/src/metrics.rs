@@ -24,7 +24,7 @@ impl Metric {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    fn decrement(&self) {
+    pub(crate) fn decrement(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -49,19 +49,26 @@ pub struct Metrics {
 /// Keeps a gauge one higher for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Raised {
-    metrics: Arc<Metrics>,
+    metrics: Option<Arc<Metrics>>,
     gauge: fn(&Metrics) -> &Metric,
 }
 
 impl Raised {
     pub(crate) fn new(metrics: &Arc<Metrics>, gauge: fn(&Metrics) -> &Metric) -> Self {
         gauge(metrics).increment();
-        Self { metrics: Arc::clone(metrics), gauge }
+        Self { metrics: Some(Arc::clone(metrics)), gauge }
+    }
+
+    /// Leaves it to somebody else to lower the gauge.
+    pub(crate) fn keep(mut self) {
+        self.metrics = None;
     }
 }
 
 impl Drop for Raised {
     fn drop(&mut self) {
-        (self.gauge)(&self.metrics).decrement();
+        if let Some(metrics) = &self.metrics {
+            (self.gauge)(metrics).decrement();
+        }
     }
 }

@@ -12,16 +12,22 @@ use crate::hub::Hub;
 use crate::message::End;
 use crate::metrics::Raised;
 use crate::options::Options;
-use crate::session::Session;
+use crate::session::{Limits, Session};
+
+/// What all clients of one door share.
+pub(crate) struct Premises {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) handler: Arc<dyn DynHandler>,
+    pub(crate) options: Options,
+    pub(crate) limits: Arc<Limits>,
+}
 
 /// What an admitted client holds until its session is over.
 pub(crate) struct Seat {
-    pub(crate) hub: Arc<Hub>,
-    pub(crate) handler: Arc<dyn DynHandler>,
-    pub(crate) options: Arc<Options>,
+    pub(crate) premises: Arc<Premises>,
     pub(crate) session: Session,
-    /// Counts the connection for as long as somebody listens to the client.
-    counted: Option<Raised>,
+    /// Whether the connection is counted, for as long as somebody listens to the client.
+    is_counted: bool,
     is_registered: bool,
     /// Keeps a stop waiting; given on to the handler's `close`.
     unfinished: Option<TaskTrackerToken>,
@@ -29,32 +35,30 @@ pub(crate) struct Seat {
 
 impl Seat {
     /// Registers the session under its key.
-    pub(crate) fn take(
-        hub: Arc<Hub>,
-        handler: Arc<dyn DynHandler>,
-        options: Arc<Options>,
-        session: Session,
-        counted: Raised,
-    ) -> Self {
-        let before = hub.admit(&session);
-        if let Some(before) = before.filter(|_| options.replace_duplicates) {
+    pub(crate) fn take(premises: Arc<Premises>, session: Session, counted: Raised) -> Self {
+        let before = premises.hub.admit(&session);
+        if let Some(before) = before.filter(|_| premises.options.replace_duplicates) {
             before.end(End::new(kuiperbelt_websocket::CloseCode::NORMAL, "replaced"));
         }
-        let mut seat = Self::outside(hub, handler, options, session);
-        seat.counted = Some(counted);
+        counted.keep();
+        let mut seat = Self::outside(premises, session);
+        seat.is_counted = true;
         seat.is_registered = true;
         seat
     }
 
     /// For a session that was never registered, and is only to be told of.
-    pub(crate) fn outside(
-        hub: Arc<Hub>,
-        handler: Arc<dyn DynHandler>,
-        options: Arc<Options>,
-        session: Session,
-    ) -> Self {
-        let unfinished = Some(hub.unfinished());
-        Self { hub, handler, options, session, counted: None, is_registered: false, unfinished }
+    pub(crate) fn outside(premises: Arc<Premises>, session: Session) -> Self {
+        let unfinished = Some(premises.hub.unfinished());
+        Self { premises, session, is_counted: false, is_registered: false, unfinished }
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.premises.hub
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.premises.options
     }
 
     /// The key means nothing from now on, and nothing is accepted for the session; what its
@@ -62,7 +66,7 @@ impl Seat {
     pub(crate) fn detach(&mut self) {
         self.session.refuse();
         if std::mem::take(&mut self.is_registered) {
-            self.hub.release(&self.session);
+            self.hub().release(&self.session);
         }
     }
 
@@ -83,12 +87,14 @@ impl Seat {
             reason = %end.reason,
             "connection is closed"
         );
-        drop(self.counted.take());
+        if std::mem::take(&mut self.is_counted) {
+            self.hub().metrics().connections.decrement();
+        }
         if end.quiet {
             return;
         }
-        let closing = self.hub.closing();
-        let told = Arc::clone(&self.handler).close(self.session.clone(), end);
+        let closing = self.hub().closing();
+        let told = Arc::clone(&self.premises.handler).close(self.session.clone(), end);
         tokio::spawn(async move {
             told.await;
             drop(closing);

@@ -17,9 +17,11 @@ use tokio::time::{Instant, timeout_at};
 use crate::message::{End, Message};
 use crate::stream::Stream;
 
+mod key;
 mod lane;
 mod outbox;
 
+use key::Key;
 pub(crate) use lane::Lane;
 use outbox::{Declined, Offer, Outbox, Stage};
 
@@ -81,8 +83,8 @@ pub(crate) struct Ending {
 pub struct Session(Arc<Inner>);
 
 struct Inner {
-    key: Box<[u8]>,
-    limits: Limits,
+    key: Key,
+    limits: Arc<Limits>,
     lane: Arc<Lane>,
     outbox: Mutex<Outbox>,
 }
@@ -92,7 +94,7 @@ impl Session {
     pub(crate) fn new(
         key: &[u8],
         first: Option<&Message>,
-        limits: Limits,
+        limits: Arc<Limits>,
         lane: Arc<Lane>,
     ) -> Self {
         let outbox = Mutex::new(Outbox::new(first.map(|first| first.frame().clone())));
@@ -101,7 +103,7 @@ impl Session {
 
     /// The key that the handler chose for this client.
     pub fn key(&self) -> &[u8] {
-        &self.0.key
+        self.0.key.bytes()
     }
 
     /// Hands over a message if there is room for it now. Messages are delivered in the order in

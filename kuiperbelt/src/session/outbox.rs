@@ -28,9 +28,9 @@ pub(super) struct Outbox {
     has_failed: bool,
     /// Accepted, in order, and not yet written.
     pub(super) outgoing: Outgoing,
-    /// The size of the message given at the start, which does not count before the session is
+    /// Whether the handler gave a first message, which does not count before the session is
     /// established.
-    first_bytes: usize,
+    has_first: bool,
     /// Senders that found no room; most sessions never have one.
     line: Option<Box<Line>>,
     /// Where to write, from the 101 until nothing can be written any more.
@@ -82,7 +82,7 @@ pub(super) enum Declined {
 impl Outbox {
     pub(super) fn new(first: Option<Bytes>) -> Self {
         let mut outgoing = Outgoing::default();
-        let first_bytes = first.as_ref().map_or(0, Bytes::len);
+        let has_first = first.is_some();
         if let Some(first) = first {
             outgoing.message(first);
         }
@@ -91,7 +91,7 @@ impl Outbox {
             is_due: false,
             has_failed: false,
             outgoing,
-            first_bytes,
+            has_first,
             line: None,
             stream: None,
             blocked_since: None,
@@ -169,7 +169,10 @@ impl Outbox {
     fn has_room(&self, limits: &Limits, offer: &Offer) -> bool {
         let size = offer.frame.as_ref().map_or(0, Bytes::len);
         if self.stage == Stage::Establishing {
-            let waiting = self.outgoing.message_bytes() - self.first_bytes;
+            let waiting = match self.has_first {
+                true => self.outgoing.waiting_bytes(),
+                false => self.outgoing.message_bytes(),
+            };
             return waiting == 0 || waiting + size <= limits.before_established;
         }
         let outstanding = self.outgoing.messages();

@@ -24,7 +24,7 @@ impl Connected {
     }
 
     fn establishing(capacity: Capacity, before_established: usize) -> Self {
-        let limits = Limits { capacity, before_established };
+        let limits = Arc::new(Limits { capacity, before_established });
         Self { session: Session::new(b"alice", None, limits, Arc::default()) }
     }
 
