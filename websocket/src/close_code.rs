@@ -19,7 +19,7 @@ impl CloseCode {
     pub const NO_STATUS: Self = Self(1005);
     /// 1006: the connection ended without a close frame. Reported, never sent.
     pub const ABNORMAL: Self = Self(1006);
-    /// 1007: a text message was not UTF-8.
+    /// 1007: a text message was not UTF-8, or a compressed one malformed.
     pub const INVALID_DATA: Self = Self(1007);
     /// 1008: a policy was violated.
     pub const POLICY: Self = Self(1008);

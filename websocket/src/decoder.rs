@@ -1,10 +1,12 @@
 //! From a client's bytes to messages: masking, fragments, control frames between them, UTF-8
-//! checked as it arrives, and the size limit. At a boundary between messages nothing is held.
+//! checked as it arrives, compressed messages inflated at their end, and the size limit. At a
+//! boundary between messages nothing is held.
 
 use bytes::buf::Limit;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::close::CloseFrame;
+use crate::deflate::inflate;
 use crate::frame::{Header, Kind, MAX_CONTROL_PAYLOAD, MAX_HEADER, Opcode};
 use crate::mask::unmask;
 use crate::protocol_error::ProtocolError;
@@ -37,6 +39,7 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Decoder {
     max_message: usize,
+    inflating: bool,
     /// What of a frame or message has arrived. Nothing between messages.
     partial: Option<Box<Partial>>,
 }
@@ -49,9 +52,10 @@ struct Partial {
     /// The frame whose payload is arriving.
     frame: Option<Frame>,
     control: Vec<u8>,
-    /// The data message that is arriving: its kind, payload so far, and how much of a text is
-    /// known to be whole characters.
+    /// The data message that is arriving: its kind, whether it is compressed, payload so far, and
+    /// how much of a text that is not is known to be whole characters.
     kind: Option<Kind>,
+    compressed: bool,
     message: BytesMut,
     checked: usize,
     /// How much of `message` is unmasked and accounted for; less than its length only after bytes
@@ -71,7 +75,18 @@ struct Frame {
 impl Decoder {
     /// A decoder that refuses messages of more than `max_message` bytes.
     pub const fn new(max_message: usize) -> Self {
-        Self { max_message, partial: None }
+        Self { max_message, inflating: false, partial: None }
+    }
+
+    /// The same decoder for a client with which [`Deflate`](crate::Deflate) was negotiated: it
+    /// takes compressed messages, whatever their window, and inflates them.
+    ///
+    /// The limit holds twice: no more than `max_message` bytes of a compressed message are
+    /// gathered, and it is inflated to no more than `max_message`. A thread that inflates keeps
+    /// 64 KB for it.
+    pub const fn inflating(mut self) -> Self {
+        self.inflating = true;
+        self
     }
 
     /// Takes bytes from the front of `input` up to the end of the next event. `None` means that
@@ -129,7 +144,7 @@ impl Decoder {
         };
         let from = partial.taken;
         unmask(&mut partial.message[from..], frame.mask, frame.received);
-        let event = partial.advance(frame, partial.message.len() - from)?;
+        let event = partial.advance(frame, partial.message.len() - from, self.max_message)?;
         self.release();
         Ok(event)
     }
@@ -138,12 +153,12 @@ impl Decoder {
     fn header(&mut self, input: &mut &mut [u8]) -> Result<Option<Event>, ProtocolError> {
         let gathered = self.partial.as_ref().map_or(0, |partial| partial.header_length);
         let found = if gathered == 0 {
-            Header::parse(input)?
+            Header::parse(input, self.inflating)?
         } else {
             let partial = self.partial.get_or_insert_default();
             let more = (MAX_HEADER - gathered).min(input.len());
             partial.header[gathered..gathered + more].copy_from_slice(&input[..more]);
-            Header::parse(&partial.header[..gathered + more])?
+            Header::parse(&partial.header[..gathered + more], self.inflating)?
         };
         let Some((header, size)) = found else {
             let partial = self.partial.get_or_insert_default();
@@ -158,6 +173,11 @@ impl Decoder {
         if !self.is_inside() && header.fin && input.len() >= length {
             let payload = take(input, length);
             unmask(payload, header.mask, 0);
+            if header.compressed
+                && let Opcode::Data(kind) = header.opcode
+            {
+                return inflated(kind, payload, self.max_message).map(Some);
+            }
             return whole(header.opcode, payload).map(Some);
         }
         let partial = self.partial.get_or_insert_default();
@@ -172,8 +192,9 @@ impl Decoder {
         partial.frame = Some(frame);
         if let Opcode::Data(kind) = header.opcode {
             partial.kind = Some(kind);
+            partial.compressed = header.compressed;
         }
-        if length == 0 { partial.advance(frame, 0) } else { Ok(None) }
+        if length == 0 { partial.advance(frame, 0, self.max_message) } else { Ok(None) }
     }
 
     /// The rules between frames; the payload's length when they are kept.
@@ -206,7 +227,7 @@ impl Decoder {
         } else {
             partial.message.extend_from_slice(payload);
         }
-        partial.advance(frame, size)
+        partial.advance(frame, size, self.max_message)
     }
 
     /// Gives the memory back once nothing is left half arrived.
@@ -223,7 +244,13 @@ impl Partial {
     }
 
     /// Accounts for `size` more bytes of `frame`, which already lie in their place, unmasked.
-    fn advance(&mut self, frame: Frame, size: usize) -> Result<Option<Event>, ProtocolError> {
+    /// A compressed message that this ends is inflated to at most `max_message` bytes.
+    fn advance(
+        &mut self,
+        frame: Frame,
+        size: usize,
+        max_message: usize,
+    ) -> Result<Option<Event>, ProtocolError> {
         let frame = Frame { received: frame.received + size, ..frame };
         let complete = frame.received == frame.length;
         self.frame = (!complete).then_some(frame);
@@ -239,7 +266,7 @@ impl Partial {
             return Ok(None);
         };
         let last = complete && frame.fin;
-        if kind == Kind::Text {
+        if kind == Kind::Text && !self.compressed {
             self.check_text(last)?;
         }
         if !last {
@@ -248,7 +275,11 @@ impl Partial {
         self.kind = None;
         self.checked = 0;
         self.taken = 0;
-        Ok(Some(Event::Message(kind, std::mem::take(&mut self.message).freeze())))
+        let message = std::mem::take(&mut self.message);
+        if std::mem::take(&mut self.compressed) {
+            return inflated(kind, &message, max_message).map(Some);
+        }
+        Ok(Some(Event::Message(kind, message.freeze())))
     }
 
     /// Refuses text as soon as no continuation could make it valid.
@@ -279,6 +310,15 @@ fn whole(opcode: Opcode, payload: &[u8]) -> Result<Event, ProtocolError> {
         Opcode::Close => Event::Close(CloseFrame::parse(payload)?),
         Opcode::Continuation => return Err(ProtocolError::Continuation),
     })
+}
+
+/// The event of a compressed message.
+fn inflated(kind: Kind, payload: &[u8], max_message: usize) -> Result<Event, ProtocolError> {
+    let message = inflate(payload, max_message)?;
+    if kind == Kind::Text && simdutf8::basic::from_utf8(&message).is_err() {
+        return Err(ProtocolError::Utf8);
+    }
+    Ok(Event::Message(kind, message))
 }
 
 /// Splits `size` bytes off the front of `input`.

@@ -6,6 +6,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::close::CloseFrame;
 use crate::frame::{Kind, Opcode};
 
+/// The longest header of a frame that is not masked: 2 bytes, 8 of length.
+pub(crate) const MAX_HEADER: usize = 10;
+
 /// One unfragmented data frame, header and payload.
 pub fn encode(kind: Kind, payload: &[u8]) -> Bytes {
     frame(Opcode::Data(kind), payload)
@@ -23,9 +26,16 @@ pub fn encode_pong(payload: &[u8]) -> Bytes {
 }
 
 fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
-    let mut frame = BytesMut::with_capacity(10 + payload.len());
-    frame.put_u8(0x80 | opcode.bits());
-    match payload.len() {
+    let mut frame = BytesMut::with_capacity(MAX_HEADER + payload.len());
+    put_header(&mut frame, opcode.bits(), payload.len());
+    frame.put_slice(payload);
+    frame.freeze()
+}
+
+/// The header of an unfragmented frame; `first` is its first byte without the final bit.
+pub(crate) fn put_header(frame: &mut impl BufMut, first: u8, length: usize) {
+    frame.put_u8(0x80 | first);
+    match length {
         short @ ..=125 => frame.put_u8(short as u8),
         medium @ ..=0xffff => {
             frame.put_u8(126);
@@ -36,8 +46,6 @@ fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
             frame.put_u64(long as u64);
         }
     }
-    frame.put_slice(payload);
-    frame.freeze()
 }
 
 #[cfg(test)]

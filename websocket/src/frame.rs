@@ -9,6 +9,9 @@ pub(crate) const MAX_CONTROL_PAYLOAD: usize = 125;
 /// The longest header a masked frame can have: 2 bytes, 8 of length, 4 of masking key.
 pub(crate) const MAX_HEADER: usize = 14;
 
+/// The first reserved bit: the message is compressed (RFC 7692 section 6).
+pub(crate) const COMPRESSED: u8 = 0x40;
+
 /// Whether a message is text (UTF-8) or binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -61,22 +64,28 @@ impl Opcode {
 pub(crate) struct Header {
     pub(crate) opcode: Opcode,
     pub(crate) fin: bool,
+    pub(crate) compressed: bool,
     pub(crate) length: u64,
     pub(crate) mask: [u8; 4],
 }
 
 impl Header {
     /// Reads a header from the start of `bytes`: with its size when it is complete, `None` when
-    /// more bytes are needed. What can be refused is refused from the first two bytes on.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, ProtocolError> {
+    /// more bytes are needed. What can be refused is refused from the first two bytes on; the
+    /// start of a compressed message is, unless `inflating`.
+    pub(crate) fn parse(
+        bytes: &[u8],
+        inflating: bool,
+    ) -> Result<Option<(Self, usize)>, ProtocolError> {
         let &[first, second, ..] = bytes else {
             return match bytes.first() {
-                Some(&first) => Self::check_first(first).map(|_| None),
+                Some(&first) => Self::check_first(first, inflating).map(|_| None),
                 None => Ok(None),
             };
         };
-        let opcode = Self::check_first(first)?;
+        let opcode = Self::check_first(first, inflating)?;
         let fin = first & 0x80 != 0;
+        let compressed = first & COMPRESSED != 0;
         if second & 0x80 == 0 {
             return Err(ProtocolError::Unmasked);
         }
@@ -111,14 +120,19 @@ impl Header {
         let Some(mask) = bytes.get(at..at + 4).and_then(|b| <[u8; 4]>::try_from(b).ok()) else {
             return Ok(None);
         };
-        Ok(Some((Self { opcode, fin, length, mask }, at + 4)))
+        Ok(Some((Self { opcode, fin, compressed, length, mask }, at + 4)))
     }
 
-    const fn check_first(first: u8) -> Result<Opcode, ProtocolError> {
-        if first & 0x70 != 0 {
+    const fn check_first(first: u8, inflating: bool) -> Result<Opcode, ProtocolError> {
+        let opcode = Opcode::from_bits(first & 0x0f);
+        let allowed = match opcode {
+            Some(Opcode::Data(_)) if inflating => COMPRESSED,
+            _ => 0,
+        };
+        if first & 0x70 & !allowed != 0 {
             return Err(ProtocolError::ReservedBits);
         }
-        match Opcode::from_bits(first & 0x0f) {
+        match opcode {
             Some(opcode) => Ok(opcode),
             None => Err(ProtocolError::Opcode),
         }
@@ -135,7 +149,7 @@ mod tests {
         let header = |head: &[u8]| {
             let mut bytes = head.to_vec();
             bytes.extend(mask);
-            Header::parse(&bytes).map(|found| found.map(|(h, size)| (h.length, size)))
+            Header::parse(&bytes, false).map(|found| found.map(|(h, size)| (h.length, size)))
         };
         assert_eq!(header(&[0x82, 0x80 | 5]).unwrap(), Some((5, 6)));
         assert_eq!(header(&[0x82, 0xfe, 0, 126]).unwrap(), Some((126, 8)));
@@ -147,13 +161,16 @@ mod tests {
 
     #[test]
     fn an_incomplete_header_asks_for_more_and_a_wrong_first_byte_does_not() {
-        assert!(matches!(Header::parse(&[]), Ok(None)));
-        assert!(matches!(Header::parse(&[0x81]), Ok(None)));
-        assert!(matches!(Header::parse(&[0x81, 0x85, 1, 2, 3]), Ok(None)));
-        assert_eq!(Header::parse(&[0xc1]).unwrap_err(), ProtocolError::ReservedBits);
-        assert_eq!(Header::parse(&[0x83]).unwrap_err(), ProtocolError::Opcode);
-        assert_eq!(Header::parse(&[0x81, 0x05]).unwrap_err(), ProtocolError::Unmasked);
-        assert_eq!(Header::parse(&[0x89, 0xfe]).unwrap_err(), ProtocolError::LongControl);
-        assert_eq!(Header::parse(&[0x09, 0x80]).unwrap_err(), ProtocolError::FragmentedControl);
+        assert!(matches!(Header::parse(&[], false), Ok(None)));
+        assert!(matches!(Header::parse(&[0x81], false), Ok(None)));
+        assert!(matches!(Header::parse(&[0x81, 0x85, 1, 2, 3], false), Ok(None)));
+        assert_eq!(Header::parse(&[0xc1], false).unwrap_err(), ProtocolError::ReservedBits);
+        assert_eq!(Header::parse(&[0x83], false).unwrap_err(), ProtocolError::Opcode);
+        assert_eq!(Header::parse(&[0x81, 0x05], false).unwrap_err(), ProtocolError::Unmasked);
+        assert_eq!(Header::parse(&[0x89, 0xfe], false).unwrap_err(), ProtocolError::LongControl);
+        assert_eq!(
+            Header::parse(&[0x09, 0x80], false).unwrap_err(),
+            ProtocolError::FragmentedControl
+        );
     }
 }

@@ -2,11 +2,13 @@
 
 use crate::close_code::CloseCode;
 
-/// How a client broke RFC 6455. Answer with a close frame of this [`code`](Self::code) and the
-/// `Display` text as reason, then end the connection: the decoder must not be fed any more.
+/// How a client broke RFC 6455 or RFC 7692. Answer with a close frame of this
+/// [`code`](Self::code) and the `Display` text as reason, then end the connection: the decoder must
+/// not be fed any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
-    /// A reserved bit is set although no extension was negotiated (section 5.2).
+    /// A reserved bit is set that no extension gives a meaning (section 5.2): with compression, any
+    /// but the first one of the first frame of a data message (RFC 7692 section 6).
     #[error("reserved bits are set")]
     ReservedBits,
     /// Opcodes 3–7 and 11–15 have no meaning (section 5.2).
@@ -42,7 +44,11 @@ pub enum ProtocolError {
     /// A text message that is not UTF-8 (section 8.1).
     #[error("text is not UTF-8")]
     Utf8,
-    /// A message beyond the limit given to [`Decoder::new`](crate::Decoder::new) (section 10.4).
+    /// A compressed message that is malformed or cut off (RFC 7692 section 7.2.2).
+    #[error("compressed message is malformed")]
+    Deflate,
+    /// A message beyond the limit given to [`Decoder::new`](crate::Decoder::new), as it came or
+    /// inflated (section 10.4).
     #[error("message is too large")]
     TooLarge,
 }
@@ -51,7 +57,7 @@ impl ProtocolError {
     /// The code for the close frame that answers it: 1002, 1007 or 1009.
     pub const fn code(self) -> CloseCode {
         match self {
-            Self::Utf8 => CloseCode::INVALID_DATA,
+            Self::Utf8 | Self::Deflate => CloseCode::INVALID_DATA,
             Self::TooLarge => CloseCode::TOO_LARGE,
             _ => CloseCode::PROTOCOL_ERROR,
         }

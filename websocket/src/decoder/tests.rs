@@ -1,3 +1,5 @@
+mod compressed;
+
 use proptest::prelude::*;
 
 use super::*;
