@@ -279,6 +279,7 @@ fn options(config: &Config) -> Options {
         before_established: config.outbox_bytes,
         idle_timeout: config.idle_timeout,
         write_timeout: config.write_timeout,
+        compression_min_size: config.compression.then_some(config.compression_min_size),
         close_frame: config.close_frame,
         replace_duplicates: config.duplicate_session == DuplicateSession::Replace,
         origin: Box::new(move |headers| origin.welcomes(headers)),

@@ -58,6 +58,8 @@ pub(crate) struct Config {
     pub(crate) shutdown_timeout: Duration,
     pub(crate) suppress_access_log: bool,
     pub(crate) forward_session_header: bool,
+    pub(crate) compression: bool,
+    pub(crate) compression_min_size: usize,
     pub(crate) close_frame: bool,
     pub(crate) close_callback_on_api_close: bool,
     /// `None`: unlimited.

@@ -36,7 +36,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Some(address) => address.parse()?,
         None => SocketAddr::from(([127, 0, 0, 1], 9001)),
     };
-    let options = Options { max_message: 64 << 20, ..Options::default() };
+    let options =
+        Options { max_message: 64 << 20, compression_min_size: Some(0), ..Options::default() };
     let mut doors = Doors::closed();
     let door = SocketDoor::new(&Hub::new(), Echo::default(), options);
     doors.add("/", Lead::Socket(Arc::new(door)))?;

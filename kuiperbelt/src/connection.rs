@@ -101,8 +101,10 @@ impl Connection {
         let unfinished = seat.hub().unfinished();
         let stream = Arc::new(stream);
         seat.session.open(Arc::clone(&stream));
+        let decoder = Decoder::new(seat.options().max_message);
+        let is_compressed = seat.session.deflate().is_some();
         Self {
-            decoder: Decoder::new(seat.options().max_message),
+            decoder: if is_compressed { decoder.inflating() } else { decoder },
             seat: Some(seat),
             stream: Some(stream),
             phase: Phase::Open,

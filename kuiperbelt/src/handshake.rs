@@ -5,12 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use http::{HeaderValue, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use kuiperbelt_websocket::{CloseCode, handshake};
+use kuiperbelt_websocket::{CloseCode, Deflate, handshake};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::error;
 
@@ -24,7 +25,7 @@ use crate::message::{End, Message};
 use crate::metrics::Raised;
 use crate::options::Options;
 use crate::seat::{Premises, Seat};
-use crate::session::{Limits, Session};
+use crate::session::{Session, Terms};
 use crate::stream::Stream;
 
 /// A door for WebSockets: a handler, its options, and the hub where its sessions are.
@@ -33,13 +34,17 @@ pub struct SocketDoor(Arc<Premises>);
 impl SocketDoor {
     /// A door behind which `handler` decides.
     pub fn new(hub: &Arc<Hub>, handler: impl Handler, options: Options) -> Self {
-        let limits =
-            Limits { capacity: options.capacity, before_established: options.before_established };
+        let terms = Terms {
+            capacity: options.capacity,
+            before_established: options.before_established,
+            compression_min_size: options.compression_min_size.unwrap_or_default(),
+            lanes: Arc::clone(hub.lanes()),
+        };
         Self(Arc::new(Premises {
             hub: Arc::clone(hub),
             handler: Arc::new(handler),
             options,
-            limits: Arc::new(limits),
+            terms: Arc::new(terms),
         }))
     }
 
@@ -64,6 +69,7 @@ impl SocketDoor {
         let arrival = Arrival {
             premises: Arc::clone(&self.0),
             accept,
+            deflate: self.deflate(request.headers()),
             upgrade,
             counted,
             _unfinished: hub.unfinished(),
@@ -83,6 +89,12 @@ impl SocketDoor {
         }
         Ok(accept)
     }
+
+    /// What of compression the client offers and this door accepts.
+    fn deflate(&self, headers: &HeaderMap) -> Option<(Deflate, HeaderValue)> {
+        self.0.options.compression_min_size?;
+        Deflate::negotiate(headers)
+    }
 }
 
 impl fmt::Debug for SocketDoor {
@@ -95,6 +107,8 @@ impl fmt::Debug for SocketDoor {
 struct Arrival {
     premises: Arc<Premises>,
     accept: HeaderValue,
+    /// What was agreed on compression, and the field that says so.
+    deflate: Option<(Deflate, HeaderValue)>,
     upgrade: OnUpgrade,
     counted: Raised,
     /// A stop waits for the handler's judgement: a client it admits has a close.
@@ -105,8 +119,9 @@ impl Arrival {
     async fn admit(self, request: http::request::Parts) -> Answer {
         let premises = self.premises;
         let hub = &premises.hub;
+        let (deflate, extensions) = self.deflate.unzip();
         let new_session = |key: &[u8], first: Option<&Message>| {
-            Session::new(key, first, Arc::clone(&premises.limits), hub.lane())
+            Session::new(key, first, Arc::clone(&premises.terms), deflate)
         };
         let admission = match Arc::clone(&premises.handler).connect(request).await {
             Ok(admission) => admission,
@@ -130,7 +145,11 @@ impl Arrival {
         let session = new_session(&key, first.as_ref());
         let seat = Seat::take(premises, session, self.counted);
         tokio::spawn(enter(seat, self.upgrade, first.is_some()));
-        switching_protocols(self.accept, subprotocol)
+        let mut answer = switching_protocols(self.accept);
+        let headers = answer.headers_mut();
+        headers.extend(extensions.map(|accepted| (SEC_WEBSOCKET_EXTENSIONS, accepted)));
+        headers.extend(subprotocol.map(|chosen| (SEC_WEBSOCKET_PROTOCOL, chosen)));
+        answer
     }
 }
 
@@ -163,15 +182,12 @@ fn into_stream(upgraded: Upgraded) -> Result<(Stream, bytes::Bytes), Upgraded> {
     Ok((parts.io.into_inner().into_inner(), parts.read_buf))
 }
 
-fn switching_protocols(accept: HeaderValue, subprotocol: Option<HeaderValue>) -> Answer {
+fn switching_protocols(accept: HeaderValue) -> Answer {
     let mut answer = Answer::default();
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = answer.headers_mut();
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    if let Some(subprotocol) = subprotocol {
-        headers.insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
-    }
     answer
 }

@@ -5,17 +5,16 @@ use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::message::End;
 use crate::metrics::{Metrics, Raised};
-use crate::session::{Lane, Session};
+use crate::session::{Lanes, Session};
 
 /// Shards of the table: enough that threads seldom wait for each other.
 const SHARDS: usize = 64;
@@ -27,8 +26,7 @@ pub struct Hub {
     shards: Vec<RwLock<HashSet<ByKey>>>,
     /// Sessions whose key has come to mean a newer one.
     unreachable: Mutex<HashSet<ByIdentity>>,
-    /// Where sessions are written for: one per worker thread.
-    lanes: OnceLock<Vec<Arc<Lane>>>,
+    lanes: Arc<Lanes>,
     /// Sessions that are not over, and closes that have not been told.
     unfinished: TaskTracker,
     /// Once set, a session that is admitted ends at once.
@@ -43,7 +41,7 @@ impl Hub {
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             unreachable: Mutex::default(),
-            lanes: OnceLock::new(),
+            lanes: Arc::new(Lanes::new()),
             unfinished: TaskTracker::new(),
             stopping: RwLock::default(),
         })
@@ -81,18 +79,9 @@ impl Hub {
         self.unfinished.wait().await;
     }
 
-    /// The lane for one more session.
-    pub(crate) fn lane(&self) -> Arc<Lane> {
-        let lanes = self.lanes.get_or_init(|| {
-            let workers = Handle::current().metrics().num_workers();
-            let lanes: Vec<Arc<Lane>> = (0..workers).map(|_| Arc::default()).collect();
-            for lane in &lanes {
-                tokio::spawn(Arc::clone(lane).serve());
-            }
-            lanes
-        });
-        let turn = self.metrics.total_connections.value() as usize;
-        Arc::clone(&lanes[turn % lanes.len()])
+    /// Where this hub's sessions are written for.
+    pub(crate) const fn lanes(&self) -> &Arc<Lanes> {
+        &self.lanes
     }
 
     /// Makes the session's key mean it. Returns the session that the key meant before.
@@ -140,9 +129,7 @@ impl Hub {
 
 impl Drop for Hub {
     fn drop(&mut self) {
-        for lane in self.lanes.get().into_iter().flatten() {
-            lane.close();
-        }
+        self.lanes.close();
     }
 }
 
@@ -188,11 +175,16 @@ impl Hash for ByIdentity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::{Capacity, Limits};
+    use crate::session::{Capacity, Terms};
 
     fn session(key: &str) -> Session {
-        let limits = Limits { capacity: Capacity::Messages(1), before_established: 1 };
-        Session::new(key.as_bytes(), None, Arc::new(limits), Arc::default())
+        let terms = Terms {
+            capacity: Capacity::Messages(1),
+            before_established: 1,
+            compression_min_size: 0,
+            lanes: Arc::new(Lanes::new()),
+        };
+        Session::new(key.as_bytes(), None, Arc::new(terms), None)
     }
 
     #[test]

@@ -1,16 +1,25 @@
 //! What is sent and received, and why a session ends. A [`Message`] is encoded once, when it is
-//! made, and shared by reference count by everybody it goes to.
+//! made, compressed at most once for each window size, and shared by reference count by everybody
+//! it goes to.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
-use kuiperbelt_websocket::{CloseCode, CloseFrame, Kind, encode};
+use kuiperbelt_websocket::{CloseCode, CloseFrame, Deflate, Kind, encode, encode_deflated};
 
 /// A message for clients, ready to be written.
 #[derive(Debug, Clone)]
 pub struct Message {
+    kind: Kind,
     frame: Bytes,
+    payload_size: usize,
+    /// The compressed frames, by window size; `None` where compression does not pay.
+    deflated: OnceLock<Box<[OnceLock<Option<Bytes>>; WINDOWS]>>,
 }
+
+/// The window sizes that can be negotiated: 9 to 15 bits.
+const WINDOWS: usize = 7;
 
 /// The bytes of a text message are not UTF-8, which RFC 6455 section 5.6 demands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -43,12 +52,20 @@ impl Message {
     /// A message whose text nobody has checked. Conforming clients drop the connection on text
     /// that is not UTF-8: meant for setups that have always sent it.
     pub fn raw(kind: Kind, payload: &[u8]) -> Self {
-        Self { frame: encode(kind, payload) }
+        let frame = encode(kind, payload);
+        Self { kind, frame, payload_size: payload.len(), deflated: OnceLock::new() }
     }
 
-    /// The encoded frame, header and payload.
-    pub(crate) const fn frame(&self) -> &Bytes {
-        &self.frame
+    /// The encoded frame, header and payload: compressed for a client that agreed to it, if the
+    /// message has at least `min_size` bytes and becomes smaller.
+    pub(crate) fn frame(&self, deflate: Option<Deflate>, min_size: usize) -> Bytes {
+        let deflated = deflate.filter(|_| self.payload_size >= min_size).and_then(|deflate| {
+            let window = usize::from(deflate.window_bits()) - 9;
+            let deflated = self.deflated.get_or_init(Box::default);
+            let payload = &self.frame[self.frame.len() - self.payload_size..];
+            deflated[window].get_or_init(|| encode_deflated(self.kind, payload, deflate)).clone()
+        });
+        deflated.unwrap_or_else(|| self.frame.clone())
     }
 }
 

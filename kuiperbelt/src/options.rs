@@ -21,6 +21,9 @@ pub struct Options {
     pub idle_timeout: Option<Duration>,
     /// A socket that takes no byte for so long ends its session.
     pub write_timeout: Option<Duration>,
+    /// From how many bytes on messages travel compressed, both ways, with clients that offer
+    /// permessage-deflate (RFC 7692). `None` negotiates no compression.
+    pub compression_min_size: Option<usize>,
     /// Whether the server announces its own ends by a close frame. Without, the client sees the
     /// TCP connection end; closes for protocol errors and echoes are sent all the same.
     pub close_frame: bool,
@@ -32,7 +35,7 @@ pub struct Options {
 
 impl Default for Options {
     /// 16 MiB a message; 1024 messages and 1 MiB in the outbox; writes blocked for 30 s end the
-    /// session; no idle time-out; every Origin.
+    /// session; no idle time-out; no compression; every Origin.
     fn default() -> Self {
         Self {
             max_message: 16 << 20,
@@ -40,6 +43,7 @@ impl Default for Options {
             before_established: 1 << 20,
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(30)),
+            compression_min_size: None,
             close_frame: true,
             replace_duplicates: false,
             origin: Box::new(|_| true),
@@ -55,6 +59,7 @@ impl fmt::Debug for Options {
             .field("before_established", &self.before_established)
             .field("idle_timeout", &self.idle_timeout)
             .field("write_timeout", &self.write_timeout)
+            .field("compression_min_size", &self.compression_min_size)
             .field("close_frame", &self.close_frame)
             .field("replace_duplicates", &self.replace_duplicates)
             .finish_non_exhaustive()

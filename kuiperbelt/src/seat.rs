@@ -12,14 +12,14 @@ use crate::hub::Hub;
 use crate::message::End;
 use crate::metrics::Raised;
 use crate::options::Options;
-use crate::session::{Limits, Session};
+use crate::session::{Session, Terms};
 
 /// What all clients of one door share.
 pub(crate) struct Premises {
     pub(crate) hub: Arc<Hub>,
     pub(crate) handler: Arc<dyn DynHandler>,
     pub(crate) options: Options,
-    pub(crate) limits: Arc<Limits>,
+    pub(crate) terms: Arc<Terms>,
 }
 
 /// What an admitted client holds until its session is over.

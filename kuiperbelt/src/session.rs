@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use kuiperbelt_websocket::Deflate;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -22,7 +23,7 @@ mod lane;
 mod outbox;
 
 use key::Key;
-pub(crate) use lane::Lane;
+pub(crate) use lane::Lanes;
 use outbox::{Declined, Offer, Outbox, Stage};
 
 /// How much may wait for one session behind the message that is being written.
@@ -40,12 +41,15 @@ pub enum Capacity {
     Messages(usize),
 }
 
-/// Until a session is established nothing is written, so messages up to this many bytes wait
-/// whatever the [`Capacity`] says.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+/// What the sessions of one door have in common.
+pub(crate) struct Terms {
     pub(crate) capacity: Capacity,
+    /// Until a session is established nothing is written, so messages up to this many bytes wait
+    /// whatever the [`Capacity`] says.
     pub(crate) before_established: usize,
+    /// Messages from so many bytes on are compressed where that was negotiated.
+    pub(crate) compression_min_size: usize,
+    pub(crate) lanes: Arc<Lanes>,
 }
 
 /// Why a message was not accepted.
@@ -84,8 +88,9 @@ pub struct Session(Arc<Inner>);
 
 struct Inner {
     key: Key,
-    limits: Arc<Limits>,
-    lane: Arc<Lane>,
+    terms: Arc<Terms>,
+    lane: u16,
+    deflate: Option<Deflate>,
     outbox: Mutex<Outbox>,
 }
 
@@ -94,11 +99,13 @@ impl Session {
     pub(crate) fn new(
         key: &[u8],
         first: Option<&Message>,
-        limits: Arc<Limits>,
-        lane: Arc<Lane>,
+        terms: Arc<Terms>,
+        deflate: Option<Deflate>,
     ) -> Self {
-        let outbox = Mutex::new(Outbox::new(first.map(|first| first.frame().clone())));
-        Self(Arc::new(Inner { key: key.into(), limits, lane, outbox }))
+        let first = first.map(|first| first.frame(deflate, terms.compression_min_size));
+        let outbox = Mutex::new(Outbox::new(first));
+        let lane = terms.lanes.next();
+        Self(Arc::new(Inner { key: key.into(), terms, lane, deflate, outbox }))
     }
 
     /// The key that the handler chose for this client.
@@ -113,12 +120,12 @@ impl Session {
     ///
     /// [`TrySendError`]: the message is not and will not be sent.
     pub fn try_send(&self, message: &Message) -> Result<(), TrySendError> {
-        self.offer_now(Offer { frame: Some(message.frame().clone()), end: None }).map_err(
-            |declined| match declined {
+        self.offer_now(Offer { frame: Some(self.frame(message)), end: None }).map_err(|declined| {
+            match declined {
                 Declined::Closed => TrySendError::Closed,
                 Declined::Full(_) => TrySendError::Full,
-            },
-        )
+            }
+        })
     }
 
     /// Hands over a message, waiting for room until `deadline`, or as long as it takes. Messages
@@ -133,7 +140,7 @@ impl Session {
         message: &Message,
         deadline: Option<Instant>,
     ) -> Result<(), SendError> {
-        self.offer(Offer { frame: Some(message.frame().clone()), end: None }, deadline).await
+        self.offer(Offer { frame: Some(self.frame(message)), end: None }, deadline).await
     }
 
     /// Ends the session after everything accepted so far and, if given, a last word. Waits for
@@ -145,7 +152,7 @@ impl Session {
         end: End,
         deadline: Option<Instant>,
     ) -> Result<(), SendError> {
-        let frame = last_word.map(|message| message.frame().clone());
+        let frame = last_word.map(|message| self.frame(message));
         self.offer(Offer { frame, end: Some(end) }, deadline).await
     }
 
@@ -164,9 +171,14 @@ impl Session {
         outbox.decide(Ending { end, flush_by });
     }
 
+    /// The message as this client gets it.
+    fn frame(&self, message: &Message) -> Bytes {
+        message.frame(self.0.deflate, self.0.terms.compression_min_size)
+    }
+
     fn offer_now(&self, offer: Offer) -> Result<(), Declined> {
         let mut outbox = self.outbox();
-        outbox.offer(&self.0.limits, offer)?;
+        outbox.offer(&self.0.terms, offer)?;
         self.stand_in_line(outbox);
         Ok(())
     }
@@ -174,7 +186,7 @@ impl Session {
     async fn offer(&self, offer: Offer, deadline: Option<Instant>) -> Result<(), SendError> {
         let accepted = {
             let mut outbox = self.outbox();
-            match outbox.offer(&self.0.limits, offer) {
+            match outbox.offer(&self.0.terms, offer) {
                 Ok(()) => {
                     self.stand_in_line(outbox);
                     return Ok(());
@@ -203,7 +215,7 @@ impl Session {
         if outbox.wants_its_turn() {
             outbox.is_due = true;
             drop(outbox);
-            self.0.lane.add(self.clone());
+            self.0.terms.lanes.add(self.0.lane, self.clone());
         }
     }
 
@@ -211,7 +223,7 @@ impl Session {
     fn flush(&self, now: Instant) {
         let mut outbox = self.outbox();
         outbox.is_due = false;
-        outbox.flush(&self.0.limits, now);
+        outbox.flush(&self.0.terms, now);
         self.stand_in_line(outbox);
     }
 }
@@ -220,6 +232,7 @@ impl Session {
 impl Session {
     /// Says where to write.
     pub(crate) fn open(&self, stream: Arc<Stream>) {
+        self.0.terms.lanes.serve(self.0.lane);
         self.outbox().open(stream);
     }
 
@@ -229,8 +242,13 @@ impl Session {
         if outbox.stage == Stage::Establishing {
             outbox.stage = Stage::Open;
         }
-        outbox.grant(&self.0.limits);
+        outbox.grant(&self.0.terms);
         self.stand_in_line(outbox);
+    }
+
+    /// What was agreed on compression.
+    pub(crate) fn deflate(&self) -> Option<Deflate> {
+        self.0.deflate
     }
 
     /// The end, once it is decided: nothing will be queued after that. The connection is woken
@@ -243,7 +261,7 @@ impl Session {
 
     /// Writes what is queued. Ready when nothing is left.
     pub(crate) fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.outbox().poll_flush(&self.0.limits, context)
+        self.outbox().poll_flush(&self.0.terms, context)
     }
 
     /// Since when the socket has taken no byte of what is to be written.
@@ -351,7 +369,7 @@ impl Waiting<'_> {
         if accepted.try_recv().is_ok() {
             return Ok(());
         }
-        outbox.abandon(&self.session.0.limits);
+        outbox.abandon(&self.session.0.terms);
         self.session.stand_in_line(outbox);
         Err(SendError::TimedOut)
     }

@@ -142,6 +142,12 @@ pub(crate) const KEYS: &[Key] = &[
         "largest message of a client (Close 1009 beyond) and first message of the backend (502); \
          0 is unlimited",
     ),
+    Key::new("compression", Kind::Switch, "false").means(
+        "whether messages travel compressed (permessage-deflate) with clients that offer it, \
+         which takes memory per thread and time per message, nothing per connection",
+    ),
+    Key::new("compression_min_size", Kind::Size, "256")
+        .means("the smallest message that is sent compressed"),
     Key::new("invalid_text", Kind::Text, "reject").means(
         "what happens to text from the backend that is not UTF-8: reject it, send it as binary, \
          or raw as it is",

@@ -73,6 +73,8 @@ pub(super) fn mean(
         shutdown_timeout: settings.duration("shutdown_timeout"),
         suppress_access_log: settings.switch("suppress_access_log"),
         forward_session_header: settings.switch("forward_session_header"),
+        compression: settings.switch("compression"),
+        compression_min_size: number(settings, "compression_min_size")?,
         close_frame: settings.switch("close_frame"),
         close_callback_on_api_close: settings.switch("close_callback_on_api_close"),
         max_body_size: limit(settings, "max_body_size")?,

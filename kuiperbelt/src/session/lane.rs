@@ -8,11 +8,14 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::num::NonZero;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
@@ -21,34 +24,69 @@ use super::Session;
 /// Sessions that are served before others may run.
 const STRETCH: usize = 16;
 
+/// The lanes of a hub, as many as worker threads.
+pub(crate) struct Lanes {
+    lanes: Box<[Lane]>,
+    /// Whose turn it is to get a session.
+    turn: AtomicUsize,
+}
+
 /// A line of sessions.
 #[derive(Default)]
-pub(crate) struct Lane(Mutex<Line>);
+struct Lane(Mutex<Line>);
 
 #[derive(Default)]
 struct Line {
     sessions: VecDeque<Session>,
+    is_served: bool,
     /// The task, when it has nothing to do.
     waker: Option<Waker>,
     /// Nobody will come any more.
     is_closed: bool,
 }
 
-impl Lane {
+impl Lanes {
+    pub(crate) fn new() -> Self {
+        let count = available_parallelism().map_or(1, NonZero::get);
+        Self { lanes: (0..count).map(|_| Lane::default()).collect(), turn: AtomicUsize::new(0) }
+    }
+
+    /// The lane for one more session.
+    pub(super) fn next(&self) -> u16 {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        (turn % self.lanes.len()) as u16
+    }
+
     /// Puts a session at the end of the line.
-    pub(super) fn add(&self, session: Session) {
-        let waker = {
-            let mut line = self.0.lock();
-            line.sessions.push_back(session);
-            line.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
+    pub(super) fn add(&self, lane: u16, session: Session) {
+        let mut line = self.lanes[usize::from(lane)].0.lock();
+        line.sessions.push_back(session);
+        wake(line);
+    }
+
+    /// Starts a lane's task, unless it runs.
+    pub(super) fn serve(self: &Arc<Self>, lane: u16) {
+        let lane = usize::from(lane);
+        let is_served = std::mem::replace(&mut self.lanes[lane].0.lock().is_served, true);
+        if !is_served {
+            let lanes = Arc::clone(self);
+            tokio::spawn(async move { lanes.lanes[lane].serve().await });
         }
     }
 
+    /// Ends the tasks once they have served their lines.
+    pub(crate) fn close(&self) {
+        for lane in &self.lanes {
+            let mut line = lane.0.lock();
+            line.is_closed = true;
+            wake(line);
+        }
+    }
+}
+
+impl Lane {
     /// Serves the line until it is closed.
-    pub(crate) async fn serve(self: Arc<Self>) {
+    async fn serve(&self) {
         let mut others = Duration::ZERO;
         while let Some(mut sessions) = self.next().await {
             while !sessions.is_empty() {
@@ -71,18 +109,6 @@ impl Lane {
         }
     }
 
-    /// Ends the task once it has served the line.
-    pub(crate) fn close(&self) {
-        let waker = {
-            let mut line = self.0.lock();
-            line.is_closed = true;
-            line.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
     /// Everybody in line, when there is somebody; `None` when nobody will come any more.
     async fn next(&self) -> Option<VecDeque<Session>> {
         poll_fn(|context| {
@@ -101,5 +127,14 @@ impl Lane {
 
     fn is_empty(&self) -> bool {
         self.0.lock().sessions.is_empty()
+    }
+}
+
+/// Wakes the task, once the line is free for it.
+fn wake(mut line: MutexGuard<'_, Line>) {
+    let waker = line.waker.take();
+    drop(line);
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::coop::poll_proceed;
 use tokio::time::Instant;
 
-use super::{Capacity, Ending, Limits};
+use super::{Capacity, Ending, Terms};
 use crate::message::End;
 use crate::outgoing::Outgoing;
 use crate::stream::Stream;
@@ -103,11 +103,11 @@ impl Outbox {
 
     // --- accepting ---
 
-    pub(super) fn offer(&mut self, limits: &Limits, offer: Offer) -> Result<(), Declined> {
+    pub(super) fn offer(&mut self, terms: &Terms, offer: Offer) -> Result<(), Declined> {
         if matches!(self.stage, Stage::Ending | Stage::Ended) {
             return Err(Declined::Closed);
         }
-        if self.line.is_some() || !self.has_room(limits, &offer) {
+        if self.line.is_some() || !self.has_room(terms, &offer) {
             return Err(Declined::Full(offer));
         }
         self.accept(offer);
@@ -123,7 +123,7 @@ impl Outbox {
     }
 
     /// Takes note that somebody who waited has left.
-    pub(super) fn abandon(&mut self, limits: &Limits) {
+    pub(super) fn abandon(&mut self, terms: &Terms) {
         if let Some(line) = &mut self.line {
             line.abandoned += 1;
             // Now and then, so that a crowd that gives up together costs little each.
@@ -133,7 +133,7 @@ impl Outbox {
             }
         }
         // What it waited with may have been in the way of something smaller.
-        self.grant(limits);
+        self.grant(terms);
     }
 
     pub(super) fn decide(&mut self, ending: Ending) {
@@ -144,7 +144,7 @@ impl Outbox {
     }
 
     /// Lets waiters in, first come first served, as far as there is room.
-    pub(super) fn grant(&mut self, limits: &Limits) {
+    pub(super) fn grant(&mut self, terms: &Terms) {
         while matches!(self.stage, Stage::Establishing | Stage::Open)
             && let Some(mut line) = self.line.take()
             && let Some(waiter) = line.waiters.pop_front()
@@ -154,7 +154,7 @@ impl Outbox {
                 self.line = Some(line);
                 continue;
             }
-            if !self.has_room(limits, &waiter.offer) {
+            if !self.has_room(terms, &waiter.offer) {
                 line.waiters.push_front(waiter);
                 self.line = Some(line);
                 break;
@@ -166,18 +166,18 @@ impl Outbox {
         }
     }
 
-    fn has_room(&self, limits: &Limits, offer: &Offer) -> bool {
+    fn has_room(&self, terms: &Terms, offer: &Offer) -> bool {
         let size = offer.frame.as_ref().map_or(0, Bytes::len);
         if self.stage == Stage::Establishing {
             let waiting = match self.has_first {
                 true => self.outgoing.waiting_bytes(),
                 false => self.outgoing.message_bytes(),
             };
-            return waiting == 0 || waiting + size <= limits.before_established;
+            return waiting == 0 || waiting + size <= terms.before_established;
         }
         let outstanding = self.outgoing.messages();
         let waiting = outstanding.saturating_sub(1);
-        match limits.capacity {
+        match terms.capacity {
             _ if outstanding == 0 => true,
             Capacity::Messages(count) => waiting < count,
             Capacity::Bounded { messages, bytes } => {
@@ -222,12 +222,12 @@ impl Outbox {
 
     /// Writes what is queued, in its turn, as far as the socket takes it. The connection is woken
     /// when only it can go on.
-    pub(super) fn flush(&mut self, limits: &Limits, now: Instant) {
+    pub(super) fn flush(&mut self, terms: &Terms, now: Instant) {
         for _ in 0..WRITES_IN_A_TURN {
             if self.outgoing.is_empty() || self.has_failed || self.blocked_since.is_some() {
                 break;
             }
-            match self.write(limits, now) {
+            match self.write(terms, now) {
                 Ok(()) => {}
                 Err(error) => {
                     self.has_failed = error.kind() != io::ErrorKind::WouldBlock;
@@ -244,7 +244,7 @@ impl Outbox {
     /// The same for the connection: ready when nothing is left to write.
     pub(super) fn poll_flush(
         &mut self,
-        limits: &Limits,
+        terms: &Terms,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         while !self.outgoing.is_empty() {
@@ -257,7 +257,7 @@ impl Outbox {
                 ready!(stream.poll_writable(context));
             }
             let turn = ready!(poll_proceed(context));
-            match self.write(limits, Instant::now()) {
+            match self.write(terms, Instant::now()) {
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                     return Poll::Ready(Err(error));
                 }
@@ -268,7 +268,7 @@ impl Outbox {
     }
 
     /// Writes once.
-    fn write(&mut self, limits: &Limits, now: Instant) -> io::Result<()> {
+    fn write(&mut self, terms: &Terms, now: Instant) -> io::Result<()> {
         let Some(stream) = &self.stream else {
             return Err(io::ErrorKind::NotConnected.into());
         };
@@ -277,7 +277,7 @@ impl Outbox {
                 self.blocked_since = None;
                 self.last_written = Some(now);
                 if self.line.is_some() {
-                    self.grant(limits);
+                    self.grant(terms);
                 }
                 Ok(())
             }

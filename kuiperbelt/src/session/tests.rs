@@ -24,15 +24,16 @@ impl Connected {
     }
 
     fn establishing(capacity: Capacity, before_established: usize) -> Self {
-        let limits = Arc::new(Limits { capacity, before_established });
-        Self { session: Session::new(b"alice", None, limits, Arc::default()) }
+        let lanes = Arc::new(Lanes::new());
+        let terms = Terms { capacity, before_established, compression_min_size: 0, lanes };
+        Self { session: Session::new(b"alice", None, Arc::new(terms), None) }
     }
 
     /// Writes one message, or says that there is none.
     fn try_write(&self) -> Option<Bytes> {
         let mut outbox = self.session.outbox();
         let frame = outbox.outgoing.take_first();
-        outbox.grant(&self.session.0.limits);
+        outbox.grant(&self.session.0.terms);
         frame
     }
 
@@ -51,7 +52,7 @@ impl Connected {
 }
 
 fn frame(text: &str) -> Bytes {
-    Message::text(text).frame().clone()
+    Message::text(text).frame(None, 0)
 }
 
 const ACCEPTED: Option<Result<(), SendError>> = Some(Ok(()));
@@ -218,7 +219,6 @@ async fn what_is_sent_is_written_in_the_sessions_turn() {
     assert_eq!(connected.send("early"), ACCEPTED);
     assert!(!session.outbox().is_due, "there is no socket yet");
     session.open(Arc::new(ours.into()));
-    tokio::spawn(Arc::clone(&session.0.lane).serve());
     for text in ["a", "b"] {
         assert_eq!(connected.send(text), ACCEPTED);
         assert!(session.outbox().is_due);
@@ -237,7 +237,6 @@ async fn a_full_socket_is_left_to_the_connection() {
     let connected = Connected::with(Capacity::Messages(usize::MAX));
     let session = &connected.session;
     session.open(Arc::new(ours.into()));
-    tokio::spawn(Arc::clone(&session.0.lane).serve());
     let large = "x".repeat(100_000);
     let mut sent = 0;
     while session.blocked_since().is_none() {
@@ -263,7 +262,6 @@ async fn a_lost_socket_is_told_to_the_connection() {
     let session = &connected.session;
     session.open(Arc::new(ours.into()));
     drop(theirs);
-    tokio::spawn(Arc::clone(&session.0.lane).serve());
     assert_eq!(connected.send("lost"), ACCEPTED);
     served(session).await;
     let flushed = std::future::poll_fn(|context| session.poll_flush(context)).await;
