@@ -25,6 +25,8 @@ mod e2e {
     mod close_callback;
     /// Flags, commands, exit codes.
     mod command_line;
+    /// permessage-deflate.
+    mod compression;
     /// The configuration file and its values.
     mod configuration;
     /// What becomes of the connect callback's answer.

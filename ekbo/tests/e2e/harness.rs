@@ -5,6 +5,7 @@
 mod backend;
 mod client;
 mod clock;
+mod deflate;
 mod directory;
 mod ekbo;
 mod frame;
@@ -16,6 +17,7 @@ pub(crate) use self::{
     backend::{Answer, Backend, BackendPlan, Gate, Request},
     client::{Client, Received},
     clock::{PATIENCE, Stopwatch, eventually, eventually_some, let_pass},
+    deflate::{deflate, deflate_repeated, deflate_to_the_end, inflate},
     directory::Directory,
     ekbo::{Ekbo, EkboPlan, Listener, LogLine, Stats},
     frame::Frame,

@@ -1,7 +1,7 @@
 //! How clients behave in these tests beyond reading and writing frames: they stop reading,
 //! answer a close, leave.
 
-use super::harness::{Client, Ekbo, Frame, Received};
+use super::harness::{Client, Ekbo, End, Frame, Received};
 
 /// More than the buffers of two sockets hold: who writes this to a client that does not read
 /// cannot finish.
@@ -40,6 +40,18 @@ impl Client {
         self.expect_close(code, reason);
         self.send(&Frame::close(code, ""));
         self.expect_end();
+    }
+
+    /// Expects a close with `code` for what it has done, and the orderly end.
+    #[track_caller]
+    pub(crate) fn expect_refusal(mut self, what: &str, code: u16) {
+        match self.receive() {
+            Received::Close(Some((came, _))) if came == code => {}
+            other => panic!("{what}: expected a close with {code}, got {other:?}"),
+        }
+        // The end comes at once or after a moment, whether the server takes this or not.
+        let _ = self.try_write(Frame::close(code, "").to_bytes());
+        assert_eq!(self.receive(), Received::End(End::Eof), "{what}");
     }
 
     /// Closes with `code` and no reason, and expects the echo and the orderly end.

@@ -454,14 +454,7 @@ fn receiving() -> BackendPlan {
 fn ends_with(ekbo: &Ekbo, backend: &Backend, what: &str, bytes: &[u8], code: u16, count: usize) {
     let mut client = Client::connect(ekbo);
     client.write(bytes);
-    match client.receive() {
-        Received::Close(Some((came, _))) if came == code => {}
-        other => panic!("{what}: expected a close with {code}, got {other:?}"),
-    }
-    // The end comes at once or after a moment, whether the server takes this or not.
-    let _ = client.try_write(Frame::close(code, "").to_bytes());
-    let end = client.receive();
-    assert_eq!(end, Received::End(End::Eof), "{what}");
+    client.expect_refusal(what, code);
     let told = backend.wait_for("/close", count);
     assert_eq!(told.len(), count, "{what}");
     assert_eq!(told[count - 1].close_code(), Some(code), "{what}");

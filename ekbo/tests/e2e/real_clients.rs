@@ -50,6 +50,22 @@ async def crowd(url):
 asyncio.run(asyncio.wait_for(crowd(sys.argv[1]), 60))
 "#;
 
+/// Prints what was negotiated, sends a message, echoes five, and closes.
+const COMPRESSING: &str = r#"
+import asyncio, sys, websockets
+
+async def talk(url):
+    async with websockets.connect(url) as socket:
+        # Where the extensions are depends on the version.
+        for extension in getattr(socket, "protocol", socket).extensions:
+            print(extension.name)
+        await socket.send(["from ", "Python: ", "ü" * 5000])
+        for _ in range(5):
+            await socket.send(await socket.recv())
+
+asyncio.run(asyncio.wait_for(talk(sys.argv[1]), 60))
+"#;
+
 /// Section 7, D2: `websockets` for Python reads its first message, sends text, binary and
 /// fragments, pings, is sent all kinds of messages, and is closed with code and reason.
 #[test]
@@ -107,6 +123,40 @@ fn a_crowd_of_python_websockets() {
     ekbo.wait_for_stats("no connections", |stats| stats.connections == 0);
 }
 
+/// RFC 7692: `websockets` for Python, which offers compression by itself, compresses and inflates
+/// messages of all kinds, in fragments too.
+#[test]
+fn python_websockets_with_compression() {
+    let first = "welcome ".repeat(100);
+    let backend = Backend::admitting("python")
+        .on("/connect", Answer::admit("python").body(&first))
+        .on("/receive", Answer::ok())
+        .start();
+    let ekbo = Ekbo::with(&backend).set("compression", "true").start();
+    let client = Python::start(COMPRESSING, &ekbo);
+    let from_python = backend.wait_for_first("/receive");
+    assert_eq!(from_python.text(), format!("from Python: {}", "ü".repeat(5000)));
+    let messages = ["short", &"for Python: ß ".repeat(1000), &"x".repeat(900_000)];
+    for message in messages {
+        ekbo.send(["python"], message).assert_accepted();
+    }
+    let bytes = [0, 255].repeat(1000);
+    ekbo.request("POST", "/send")
+        .session("python")
+        .content_type("application/octet-stream")
+        .body(&bytes)
+        .send()
+        .assert_accepted();
+    let received = backend.wait_for("/receive", 6);
+    assert_eq!(received[1].text(), first);
+    for (request, message) in received[2..].iter().zip(messages) {
+        assert!(request.text() == message, "{} bytes", message.len());
+    }
+    assert_eq!(received[5].body, bytes);
+    assert_eq!(received[5].header("Content-Type"), Some("application/octet-stream"));
+    assert_eq!(client.output(), "permessage-deflate\n");
+}
+
 /// Section 7, D2, D6: a page in Chromium opens a WebSocket with a subprotocol, sends and is
 /// sent messages, and is told code and reason of its close.
 #[test]
@@ -158,6 +208,32 @@ fn a_page_in_chromium() {
             "close 4001 tschüß true",
         ],
     );
+}
+
+/// RFC 7692: Chromium, which offers compression by itself, compresses and inflates messages.
+#[test]
+fn a_page_in_chromium_with_compression() {
+    let backend = Backend::admitting("page").on("/receive", Answer::ok()).start();
+    let ekbo = Ekbo::with(&backend).set("compression", "true").start();
+    let browser = Browser::start();
+    let page = open_page(&browser, &backend, &ekbo, "[]");
+    wait_for_events(&page, &["open "]);
+    assert_eq!(
+        page.run("return socket.extensions;"),
+        json!("permessage-deflate; server_no_context_takeover; client_no_context_takeover")
+    );
+    let from_page = "from the page: ü ".repeat(1000);
+    page.run("socket.send('from the page: ü '.repeat(1000));");
+    page.run("socket.send(new Uint8Array(5000));");
+    let received = backend.wait_for("/receive", 2);
+    assert!(received[0].text() == from_page, "{}", received[0].text());
+    assert_eq!(received[1].body, [0; 5000]);
+
+    let to_page = "to the page: 😀 ".repeat(1000);
+    for message in [&to_page, "short", &to_page] {
+        ekbo.send(["page"], message).assert_accepted();
+    }
+    wait_for_events(&page, &["open ", &to_page, "short", &to_page]);
 }
 
 /// 8 row 1, 8 row 2, D8: the backend is told when a page closes its WebSocket, and when its

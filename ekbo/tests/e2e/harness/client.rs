@@ -99,7 +99,7 @@ impl Client {
     /// Reads the next frame, or the end.
     #[track_caller]
     pub(crate) fn receive(&mut self) -> Received {
-        match self.read_frame() {
+        match self.receive_frame().map(|(start, payload)| (Self::plain(start), payload)) {
             Ok((Frame::TEXT, payload)) => match String::from_utf8(payload) {
                 Ok(text) => Received::Text(text),
                 Err(error) => panic!("text that is not UTF-8: {error}"),
@@ -111,6 +111,33 @@ impl Client {
             Ok((opcode, _)) => panic!("a frame with opcode {opcode}"),
             Err(end) => Received::End(end),
         }
+    }
+
+    /// Reads the next frame as it is, or the end: its first byte, with FIN, the reserved bits and
+    /// the opcode, and its payload. Fragments and masks are not taken here either.
+    #[track_caller]
+    pub(crate) fn receive_frame(&mut self) -> Result<(u8, Vec<u8>), End> {
+        let start = self.incoming.exactly(2)?;
+        assert_eq!(start[0] & 0x80, 0x80, "a fragment: {start:x?}");
+        assert_eq!(start[1] & 0x80, 0, "a masked frame from a server: {start:x?}");
+        let length = match start[1] {
+            126 => {
+                let bytes = self.incoming.exactly(2)?;
+                let length = u16::from_be_bytes(bytes.try_into().unwrap());
+                assert!(length > 125, "{length} written in two bytes");
+                usize::from(length)
+            }
+            127 => {
+                let bytes = self.incoming.exactly(8)?;
+                let length = u64::from_be_bytes(bytes.try_into().unwrap());
+                assert!(length > 0xffff, "{length} written in eight bytes");
+                usize::try_from(length).unwrap()
+            }
+            length => usize::from(length),
+        };
+        let opcode = start[0] & 0x0f;
+        assert!(opcode < Frame::CLOSE || length < 126, "a control frame of {length} bytes");
+        Ok((start[0], self.incoming.exactly(length)?))
     }
 
     #[track_caller]
@@ -168,29 +195,11 @@ impl Client {
         self.incoming.wire().as_tcp().expect("a client over TCP")
     }
 
+    /// The opcode in the first byte of a frame without reserved bits.
     #[track_caller]
-    fn read_frame(&mut self) -> Result<(u8, Vec<u8>), End> {
-        let start = self.incoming.exactly(2)?;
-        assert_eq!(start[0] & 0xf0, 0x80, "a fragment or a reserved bit: {start:x?}");
-        assert_eq!(start[1] & 0x80, 0, "a masked frame from a server: {start:x?}");
-        let length = match start[1] {
-            126 => {
-                let bytes = self.incoming.exactly(2)?;
-                let length = u16::from_be_bytes(bytes.try_into().unwrap());
-                assert!(length > 125, "{length} written in two bytes");
-                usize::from(length)
-            }
-            127 => {
-                let bytes = self.incoming.exactly(8)?;
-                let length = u64::from_be_bytes(bytes.try_into().unwrap());
-                assert!(length > 0xffff, "{length} written in eight bytes");
-                usize::try_from(length).unwrap()
-            }
-            length => usize::from(length),
-        };
-        let opcode = start[0] & 0x0f;
-        assert!(opcode < Frame::CLOSE || length < 126, "a control frame of {length} bytes");
-        Ok((opcode, self.incoming.exactly(length)?))
+    fn plain(start: u8) -> u8 {
+        assert_eq!(start & 0x70, 0, "a reserved bit: {start:x}");
+        start & 0x0f
     }
 }
 

@@ -205,6 +205,18 @@ impl Ekbo {
         std::fs::read_dir(format!("/proc/{}/fd", self.process_id())).unwrap().count()
     }
 
+    /// The bytes that a line of `/proc/PID/status` tells: `RssAnon` is the memory in use now,
+    /// `VmHWM` the most there has been.
+    #[track_caller]
+    pub(crate) fn memory(&self, line: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.process_id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let mut values = status.lines().filter_map(|told| told.strip_prefix(line));
+        let value = values.next().unwrap_or_else(|| panic!("no {line} in {status}"));
+        let kibibytes = value.trim_start_matches(':').trim().strip_suffix(" kB").unwrap();
+        kibibytes.parse::<u64>().unwrap() << 10
+    }
+
     pub(crate) fn process_id(&self) -> u32 {
         self.process.id()
     }
