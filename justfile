@@ -21,7 +21,7 @@ test *arguments="--workspace":
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-# Autobahn against the echo example; `just autobahn 6 7` for some sections
+# Autobahn against the echo example; `just autobahn 6 7` for some sections, `--all` for every one
 autobahn *sections:
     script/autobahn {{ sections }}
 
