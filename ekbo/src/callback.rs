@@ -1,13 +1,13 @@
 //! What the backend is told: the connect, establish, receive and close callbacks of a gateway
-//! path, as a `Handler`. The requests are made in `client.rs`, what they carry of the client's is
-//! decided in `headers.rs`, and `close.rs` tells of the end of a session until it is heard.
+//! path, as a `Handler`. The requests are made in `client.rs`, what they carry is decided in
+//! `headers.rs`, and `close.rs` tells of the end of a session until it is heard.
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use kuiperbelt::{
     Admission, Answer, End, Handler, Kind, Message, Received, Refusal, Session, answer,
     offered_subprotocols,
@@ -15,16 +15,24 @@ use kuiperbelt::{
 use tokio::time::Instant;
 use tracing::{debug, error, info};
 
+mod chunked;
 mod client;
 mod close;
 mod connector;
+mod destination;
+mod exchange;
 mod headers;
+mod pool;
+mod request;
+mod response;
 pub(crate) mod target;
 
-use self::client::{CallError, Client};
+use self::client::{CallError, Client, Reply};
 use self::close::Closer;
 pub(crate) use self::close::Retry;
+use self::destination::Destination;
 use self::headers::{Headers, SUBPROTOCOL};
+use self::request::Field;
 use self::target::Target;
 use crate::log::ShownBody;
 use crate::text::{InvalidTextPolicy, message};
@@ -62,6 +70,8 @@ pub(crate) struct Config {
 pub(crate) struct Callbacks {
     config: Config,
     headers: Headers,
+    establish: Option<Destination>,
+    receive: Option<Destination>,
     client: Client,
     closer: Closer,
 }
@@ -70,14 +80,16 @@ impl Callbacks {
     pub(crate) fn new(config: Config) -> Self {
         let client = Client::new();
         let headers = Headers::new(&config);
-        let closer = Closer::new(
-            client.clone(),
-            config.targets.close.clone(),
-            headers.clone(),
-            close_timeout(config.targets.timeout),
-            config.targets.retry,
-        );
-        Self { config, headers, client, closer }
+        let targets = &config.targets;
+        let to = |target: &Option<Target>, own: &[HeaderName]| {
+            target.as_ref().map(|target| Destination::new(target, &headers, own))
+        };
+        let establish = to(&targets.establish, &[]);
+        let receive = to(&targets.receive, &[CONTENT_TYPE]);
+        let close = to(&targets.close, &Closer::OWN);
+        let timeout = close_timeout(targets.timeout);
+        let closer = Closer::new(client.clone(), close, timeout, targets.retry);
+        Self { config, headers, establish, receive, client, closer }
     }
 
     /// Counts from now; the same deadline serves the head of an answer and its body.
@@ -88,25 +100,25 @@ impl Callbacks {
     /// Judges the backend's answer to a connect callback.
     async fn judge(
         &self,
-        response: Response<Incoming>,
+        mut reply: Reply,
         offered: &[String],
         deadline: Option<Instant>,
     ) -> Result<Admission, Refusal> {
-        let (head, body) = response.into_parts();
-        if head.status != StatusCode::OK {
-            let body = client::read(body, self.config.max_message, deadline).await;
+        let (status, headers) = (reply.status, std::mem::take(&mut reply.headers));
+        if status != StatusCode::OK {
+            let body = reply.body(deadline).await;
             let body = body.map_err(|failure| refused(StatusCode::BAD_GATEWAY, &failure))?;
-            return Err(relayed(head.status, head.headers.get(CONTENT_TYPE), body));
+            return Err(relayed(status, headers.get(CONTENT_TYPE), body));
         }
-        let key = head.headers.get(&self.config.session_header).filter(|key| !key.is_empty());
+        let key = headers.get(&self.config.session_header).filter(|key| !key.is_empty());
         let Some(key) = key.map(|key| key.as_bytes().to_vec()) else {
             let reason = format!("the answer has no {}", self.config.session_header);
             return Err(refused(StatusCode::BAD_REQUEST, &reason));
         };
         // From here on the backend counts on a close callback (D7).
-        match self.first_message(&head.headers, body, deadline).await {
+        match self.first_message(&headers, reply, deadline).await {
             Ok(first) => {
-                let subprotocol = head.headers.get(&SUBPROTOCOL).filter(|chosen| {
+                let subprotocol = headers.get(&SUBPROTOCOL).filter(|chosen| {
                     offered.iter().any(|offer| offer.as_bytes() == chosen.as_bytes())
                 });
                 Ok(Admission { key, first, subprotocol: subprotocol.cloned() })
@@ -121,10 +133,10 @@ impl Callbacks {
     async fn first_message(
         &self,
         headers: &HeaderMap,
-        body: Incoming,
+        reply: Reply,
         deadline: Option<Instant>,
     ) -> Result<Option<Message>, Refusal> {
-        let body = match client::read(body, self.config.max_message, deadline).await {
+        let body = match reply.body(deadline).await {
             Ok(body) => body,
             Err(failure @ CallError::Broken(_)) => {
                 return Err(refused(StatusCode::INTERNAL_SERVER_ERROR, &failure));
@@ -162,22 +174,23 @@ impl Handler for Callbacks {
             offered_subprotocols(&request.headers).map(str::to_owned).collect();
         let headers = self.headers.of_connect(&request.headers, &offered, address);
         let deadline = self.deadline();
-        let response = self.client.ask(uri, headers, deadline).await;
-        let response = response.map_err(|failure| {
+        let reply = self.client.ask(uri, headers, self.config.max_message, deadline).await;
+        let reply = reply.map_err(|failure| {
             refused(StatusCode::BAD_GATEWAY, &format_args!("{address}: {failure}"))
         })?;
-        self.judge(response, &offered, deadline).await
+        self.judge(reply, &offered, deadline).await
     }
 
     async fn establish(&self, session: &Session) -> bool {
-        let Some(target) = &self.config.targets.establish else {
+        let Some(destination) = &self.establish else {
             return true;
         };
-        let made = self.post(target, session.key(), HeaderMap::new(), Default::default()).await;
+        let own = [(destination.session(), session.key())];
+        let made = self.post(destination, &own, &Bytes::new()).await;
         let Err(error) = made else { return true };
         error!(
             session = %String::from_utf8_lossy(session.key()),
-            url = %target,
+            url = %destination,
             error = %error,
             "establish error after upgrade"
         );
@@ -185,25 +198,25 @@ impl Handler for Callbacks {
     }
 
     async fn receive(&self, session: &Session, message: Received) {
-        let Some(target) = &self.config.targets.receive else {
+        let Some(destination) = &self.receive else {
             return;
         };
         let content_type = match message.kind {
             Kind::Text => "text/plain",
             Kind::Binary => "application/octet-stream",
         };
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         debug!(
             session = %String::from_utf8_lossy(session.key()),
             body = %ShownBody(&message.payload),
             "message of a client"
         );
-        let made = self.post(target, session.key(), headers, message.payload).await;
+        let own =
+            [(&CONTENT_TYPE, content_type.as_bytes()), (destination.session(), session.key())];
+        let made = self.post(destination, &own, &message.payload).await;
         let Err(error) = made else { return };
         error!(
             session = %String::from_utf8_lossy(session.key()),
-            url = %target,
+            url = %destination,
             error = %error,
             "receive callback failed"
         );
@@ -218,15 +231,11 @@ impl Callbacks {
     /// One POST about a session. Only a 200 whose body has arrived whole is a yes.
     async fn post(
         &self,
-        target: &Target,
-        key: &[u8],
-        own: HeaderMap,
-        body: bytes::Bytes,
+        destination: &Destination,
+        own: &[Field<'_>],
+        body: &Bytes,
     ) -> Result<(), CallError> {
-        let address = client::address_of(target)?;
-        let headers = self.headers.of_session(key, own, address);
-        let uri = address.uri().clone();
-        match self.client.tell(uri, headers, body, self.deadline()).await? {
+        match self.client.tell(destination.draft()?, own, body, self.deadline()).await? {
             StatusCode::OK => Ok(()),
             other => Err(CallError::Status(other)),
         }
@@ -245,7 +254,7 @@ fn refused(status: StatusCode, reason: &dyn std::fmt::Display) -> Refusal {
 }
 
 /// The backend's refusal: of its answer, the status, the type and the body reach the client.
-fn relayed(status: StatusCode, kind: Option<&HeaderValue>, body: bytes::Bytes) -> Refusal {
+fn relayed(status: StatusCode, kind: Option<&HeaderValue>, body: Bytes) -> Refusal {
     if status.is_informational() {
         return refused(StatusCode::BAD_GATEWAY, &CallError::Status(status));
     }

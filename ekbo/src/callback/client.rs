@@ -5,35 +5,26 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, LOCATION};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::capture_connection;
-use hyper_util::client::legacy::{Client as HttpClient, Error as HttpError};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, COOKIE, HOST, LOCATION};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use tokio::time::{Instant, timeout_at};
-use tracing::debug;
+use tracing::{debug, enabled};
 
-use super::connector::{Connector, Use};
+use super::connector::Connector;
+use super::exchange::{Exchange, Failure};
+use super::pool::{MAX_IDLE, Origin, Pool};
+use super::request::{Draft, Field, Request};
+use super::response::{Fault, Head, Response, Wanted};
 use super::target::{Address, Target, unix_path_of};
 use crate::log::Shown;
-
-/// Kept connections per backend, and for how long: shorter than backends keep them.
-const MAX_IDLE: usize = 32;
-const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One call in so many milliseconds ends its connection, so that connections move on when a load
 /// balancer's choice changes.
 const RENEWAL_MILLIS: u64 = 10_000;
 
 const MAX_REDIRECTS: usize = 10;
-
-/// The most fields in the head of an answer.
-const MAX_FIELDS: usize = 1000;
 
 /// The most of an answer whose body nobody uses is read for the sake of its connection.
 const MAX_UNUSED: usize = 1 << 20;
@@ -45,11 +36,11 @@ pub(crate) enum CallError {
     #[error("{0}")]
     Target(String),
     /// No answer came. The request may have arrived.
-    #[error("{}", Chain(.0))]
-    Failed(#[from] HttpError),
+    #[error("{0}")]
+    Failed(Failure),
     /// The answer broke off.
-    #[error("the answer broke off: {}", Chain(.0))]
-    Broken(#[from] hyper::Error),
+    #[error("the answer broke off: {0}")]
+    Broken(Failure),
     /// Head and body were not there within `callback.timeout`.
     #[error("timed out")]
     TimedOut,
@@ -63,41 +54,60 @@ pub(crate) enum CallError {
 
 /// The connections to the backend. Clones share them.
 #[derive(Clone)]
-pub(crate) struct Client {
-    http: HttpClient<Connector, Full<Bytes>>,
+pub(crate) struct Client(Arc<Connections>);
+
+struct Connections {
+    connector: Connector,
+    pool: Pool,
     started: Instant,
     /// When, in milliseconds after the start, the next connection is to end.
-    renewal: Arc<AtomicU64>,
+    renewal: AtomicU64,
+}
+
+/// An answer whose body may still be on its way.
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    rest: Call,
+}
+
+/// A call that has got as far as the head of its answer. Dropped, it ends its connection.
+struct Call {
+    connections: Arc<Connections>,
+    origin: Origin,
+    exchange: Exchange,
 }
 
 impl Client {
     pub(crate) fn new() -> Self {
-        let http = HttpClient::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(MAX_IDLE)
-            .http1_title_case_headers(true)
-            .http1_max_headers(MAX_FIELDS)
-            .http1_allow_obsolete_multiline_headers_in_responses(true)
-            .http1_allow_spaces_after_header_name_in_responses(true)
-            .set_host(false)
-            .build(Connector::default());
-        Self { http, started: Instant::now(), renewal: Arc::new(AtomicU64::new(RENEWAL_MILLIS)) }
+        Self(Arc::new(Connections {
+            connector: Connector::default(),
+            pool: Pool::new(),
+            started: Instant::now(),
+            renewal: AtomicU64::new(RENEWAL_MILLIS),
+        }))
     }
 
-    /// Asks by GET and follows redirects. The answer's body is still to be read, within
-    /// the same deadline.
+    /// Asks by GET and follows redirects. The answer's body, of at most `limit` bytes, is still to
+    /// be read, within the same deadline.
     pub(crate) async fn ask(
         &self,
         mut uri: Uri,
         mut headers: HeaderMap,
+        limit: usize,
         deadline: Option<Instant>,
-    ) -> Result<Response<Incoming>, CallError> {
-        self.renew(&mut headers);
+    ) -> Result<Reply, CallError> {
+        let ends_connection = self.0.is_renewal_due();
         for _ in 0..=MAX_REDIRECTS {
-            let request = request(Method::GET, uri.clone(), headers.clone(), Bytes::new());
-            let response = within(deadline, self.send(request, true)).await?;
-            let Some(next) = redirection(&response, &uri) else { return Ok(response) };
+            let draft = Draft::new(Method::GET, uri.clone(), headers.clone());
+            let request = Request { draft: &draft, own: &[], body: &Bytes::new(), ends_connection };
+            let response = || Response::new(Wanted::Everything, limit);
+            let mut call = within(deadline, self.send(&request, response, true)).await?;
+            let Head { status, headers: answered } = call.head()?;
+            let Some(next) = redirection(status, &answered, &uri) else {
+                return Ok(Reply { status, headers: answered, rest: call });
+            };
+            call.finish();
             if next.uri().authority() != uri.authority() {
                 headers.insert(HOST, next.host_header().clone());
                 headers.remove(COOKIE);
@@ -112,67 +122,114 @@ impl Client {
     /// Tells something by POST. The answer counts when its body has arrived.
     pub(crate) async fn tell(
         &self,
-        uri: Uri,
-        mut headers: HeaderMap,
-        body: Bytes,
+        draft: &Draft,
+        own: &[Field<'_>],
+        body: &Bytes,
         deadline: Option<Instant>,
     ) -> Result<StatusCode, CallError> {
-        headers.insert(CONTENT_LENGTH, body.len().into());
-        if body.is_empty() {
-            self.renew(&mut headers);
-        }
-        let request = request(Method::POST, uri, headers, body);
-        let response = within(deadline, self.send(request, false)).await?;
-        let status = response.status();
-        match read(response.into_body(), MAX_UNUSED, deadline).await {
-            // The status says all; a connection is lost at most.
-            Ok(_) | Err(CallError::TooLarge) => Ok(status),
-            Err(failure) => Err(failure),
-        }
+        let ends_connection = body.is_empty() && self.0.is_renewal_due();
+        let request = Request { draft, own, body, ends_connection };
+        within(deadline, async {
+            let response = || Response::new(Wanted::Status, MAX_UNUSED);
+            let mut call = self.send(&request, response, false).await?;
+            let status = call.head()?.status;
+            match call.exchange.whole().await {
+                Ok(()) => call.finish(),
+                // The status says all; a connection is lost at most.
+                Err(Failure::Fault(Fault::TooLarge)) => {}
+                Err(failure) => return Err(CallError::Broken(failure)),
+            }
+            Ok(status)
+        })
+        .await
     }
 
-    /// One request. hyper-util repeats it by itself while nothing of it was sent; one without a
-    /// body and without consequences is also repeated when a kept connection ended under it,
-    /// which can happen with each that is kept.
+    /// One request. It is sent again while nothing of it went out because kept connections had
+    /// ended; one without consequences also when a kept connection ended under it, which can
+    /// happen with each that is kept.
     async fn send(
         &self,
-        request: Request<Full<Bytes>>,
+        request: &Request<'_>,
+        response: impl Fn() -> Response,
         is_harmless: bool,
-    ) -> Result<Response<Incoming>, CallError> {
-        debug!(
-            method = %request.method(),
-            host = request.uri().host(),
-            path = request.uri().path(),
-            headers = %Shown(request.headers()),
-            "callback"
-        );
-        let mut tries = if is_harmless { MAX_IDLE + 1 } else { 0 };
+    ) -> Result<Call, CallError> {
+        let uri = request.draft.uri();
+        if enabled!(tracing::Level::DEBUG) {
+            debug!(
+                method = %request.draft.method(),
+                host = uri.host(),
+                path = uri.path(),
+                headers = %Shown(&request.headers()),
+                "callback"
+            );
+        }
+        let connections = &self.0;
+        let origin = Origin::of(uri);
+        let mut tries = 0;
         loop {
-            let mut attempt = request.clone();
-            let connection = capture_connection(&mut attempt);
-            let answer = self.http.request(attempt).await;
-            let is_stale = connection.connection_metadata().as_ref().is_some_and(|connected| {
-                let mut extensions = http::Extensions::new();
-                connected.get_extras(&mut extensions);
-                extensions.get::<Use>().is_some_and(Use::has_gone_stale)
-            });
-            match answer {
-                Err(failure) if tries > 0 && is_stale && is_end_of_connection(&failure) => {
-                    tries -= 1;
+            // None that is kept can be stale more often than there are.
+            let kept = if tries > MAX_IDLE { None } else { connections.pool.take(&origin).await };
+            let is_kept = kept.is_some();
+            let socket = match kept {
+                Some(socket) => socket,
+                None => {
+                    let connected = connections.connector.connect(uri).await;
+                    connected.map_err(|error| CallError::Failed(Failure::Connect(error)))?
                 }
-                answer => return Ok(answer?),
+            };
+            let mut exchange = Exchange::new(socket, is_kept, request, response());
+            let Err(failure) = exchange.head().await else {
+                let connections = Arc::clone(connections);
+                return Ok(Call { connections, origin, exchange });
+            };
+            let is_unsent = is_kept && matches!(failure, Failure::Unsent(_));
+            let is_stale = exchange.has_gone_stale() && failure.is_end_of_connection();
+            if is_unsent || is_harmless && is_stale {
+                tries += 1;
+            } else {
+                return Err(CallError::Failed(failure));
             }
         }
     }
+}
 
-    /// Lets the connection of this request end with it, when one is due.
-    fn renew(&self, headers: &mut HeaderMap) {
+impl Connections {
+    /// Whether the connection of this request is the one that is to end with it.
+    fn is_renewal_due(&self) -> bool {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let due = self.renewal.load(Ordering::Relaxed);
         let next = now.saturating_add(RENEWAL_MILLIS);
         let order = Ordering::Relaxed;
-        if now >= due && self.renewal.compare_exchange(due, next, order, order).is_ok() {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        now >= due && self.renewal.compare_exchange(due, next, order, order).is_ok()
+    }
+}
+
+impl Reply {
+    /// The whole body.
+    pub(crate) async fn body(mut self, deadline: Option<Instant>) -> Result<Bytes, CallError> {
+        let whole = async { Ok(self.rest.exchange.whole().await) };
+        match within(deadline, whole).await? {
+            Ok(()) => {}
+            Err(Failure::Fault(Fault::TooLarge)) => return Err(CallError::TooLarge),
+            Err(failure) => return Err(CallError::Broken(failure)),
+        }
+        let body = self.rest.exchange.response().take_body();
+        self.rest.finish();
+        Ok(body)
+    }
+}
+
+impl Call {
+    /// The head, which `Client::send` has waited for.
+    fn head(&mut self) -> Result<Head, CallError> {
+        let head = self.exchange.response().take_head();
+        head.ok_or(CallError::Failed(Failure::Fault(Fault::Ended)))
+    }
+
+    /// Keeps the connection, if the whole answer has come and allows it.
+    fn finish(self) {
+        if let Some(socket) = self.exchange.into_kept() {
+            self.connections.pool.keep(&self.origin, socket);
         }
     }
 }
@@ -181,38 +238,6 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").finish_non_exhaustive()
     }
-}
-
-/// The address, of a URL that can be called.
-pub(crate) fn address_of(target: &Target) -> Result<&Address, CallError> {
-    match target {
-        Target::Good(address) => Ok(address),
-        Target::Unreachable(reason) | Target::Unparsable(reason) => {
-            Err(CallError::Target(reason.clone()))
-        }
-    }
-}
-
-/// A whole body of at most `limit` bytes.
-pub(crate) async fn read(
-    mut body: Incoming,
-    limit: usize,
-    deadline: Option<Instant>,
-) -> Result<Bytes, CallError> {
-    within(deadline, async {
-        let mut whole = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame?.into_data() else {
-                continue;
-            };
-            if data.len() > limit - whole.len() {
-                return Err(CallError::TooLarge);
-            }
-            whole.extend_from_slice(&data);
-        }
-        Ok(whole.freeze())
-    })
-    .await
 }
 
 async fn within<T>(
@@ -225,21 +250,13 @@ async fn within<T>(
     }
 }
 
-fn request(method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::new(body));
-    *request.method_mut() = method;
-    *request.uri_mut() = uri;
-    *request.headers_mut() = headers;
-    request
-}
-
 /// Where a redirect leads, if it is one that can be followed: to http or https, and to a Unix
 /// socket only where it comes from one, so that no answer opens a door to this machine's own.
-fn redirection<B>(response: &Response<B>, from: &Uri) -> Option<Address> {
-    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+fn redirection(status: StatusCode, headers: &HeaderMap, from: &Uri) -> Option<Address> {
+    if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;
     }
-    let location = response.headers().get(LOCATION)?.to_str().ok()?;
+    let location = headers.get(LOCATION)?.to_str().ok()?;
     let (scheme, authority) = (from.scheme_str()?, from.authority()?);
     let base = from.path().rsplit_once('/').map_or("", |(base, _)| base);
     let absolute = match location.as_bytes() {
@@ -264,33 +281,6 @@ fn has_scheme(location: &str) -> bool {
     location.split(['/', '?', '#']).next().is_some_and(|start| start.contains(':'))
 }
 
-/// Whether the connection ended before a byte of the answer.
-fn is_end_of_connection(failure: &HttpError) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(failure);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<hyper::Error>() {
-            return error.is_incomplete_message() || error.is_canceled();
-        }
-        cause = error.source();
-    }
-    false
-}
-
-/// An error with its causes, in one line.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,10 +288,11 @@ mod tests {
     #[test]
     fn redirects() {
         let to = |from: &str, status: u16, location: &str| {
-            let mut response = Response::new(());
-            *response.status_mut() = StatusCode::from_u16(status).unwrap();
-            response.headers_mut().insert(LOCATION, location.parse().unwrap());
-            redirection(&response, &from.parse().unwrap()).map(|next| next.uri().to_string())
+            let mut headers = HeaderMap::new();
+            headers.insert(LOCATION, location.parse().unwrap());
+            let status = StatusCode::from_u16(status).unwrap();
+            let next = redirection(status, &headers, &from.parse().unwrap());
+            next.map(|next| next.uri().to_string())
         };
         let from = "http://a:1/x/y?q";
         assert_eq!(to(from, 302, "http://b/z").as_deref(), Some("http://b/z"));

@@ -5,14 +5,15 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 use kuiperbelt::End;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info};
 
-use super::client::{CallError, Client, address_of};
-use super::headers::Headers;
-use super::target::Target;
+use super::Destination;
+use super::client::{CallError, Client};
+use super::headers::{CLOSE_CODE, CLOSE_REASON, encoded};
+use super::request::Field;
 
 /// How a close callback is repeated: pauses double from `base` to `max`, each shortened by up to a
 /// half at random, until it is `age` old. `base` is not zero and at most `max`.
@@ -27,8 +28,7 @@ pub(crate) struct Retry {
 #[derive(Debug, Clone)]
 pub(crate) struct Closer {
     client: Client,
-    target: Option<Target>,
-    headers: Headers,
+    destination: Option<Destination>,
     timeout: Duration,
     retry: Retry,
 }
@@ -36,35 +36,37 @@ pub(crate) struct Closer {
 impl Closer {
     pub(crate) fn new(
         client: Client,
-        target: Option<Target>,
-        headers: Headers,
+        destination: Option<Destination>,
         timeout: Duration,
         retry: Retry,
     ) -> Self {
-        Self { client, target, headers, timeout, retry }
+        Self { client, destination, timeout, retry }
     }
+
+    /// What close callbacks have of their own, beside the session's key.
+    pub(crate) const OWN: [HeaderName; 2] = [CLOSE_CODE, CLOSE_REASON];
 
     /// Returns when the backend has heard of the end, or it is given up.
     pub(crate) async fn tell(&self, key: &[u8], end: &End) {
-        let Some(target) = &self.target else { return };
+        let Some(destination) = &self.destination else { return };
         let started = Instant::now();
         let session = String::from_utf8_lossy(key);
         for attempt in 0.. {
-            match self.attempt(target, key, end).await {
+            match self.attempt(destination, key, end).await {
                 Ok(status) if is_heard(status) => {
                     info!(session = %session, "success close callback.");
                     return;
                 }
                 Ok(status) => error!(
                     session = %session,
-                    url = %target,
+                    url = %destination,
                     status = status.as_u16(),
                     error = "the answer is not 2xx",
                     "invalid close callback status."
                 ),
                 Err(failure) => error!(
                     session = %session,
-                    url = %target,
+                    url = %destination,
                     error = %failure,
                     "failed send close callback request."
                 ),
@@ -80,14 +82,18 @@ impl Closer {
 
     async fn attempt(
         &self,
-        target: &Target,
+        destination: &Destination,
         key: &[u8],
         end: &End,
     ) -> Result<StatusCode, CallError> {
-        let address = address_of(target)?;
-        let headers = self.headers.of_close(key, end, address);
+        let (code, reason) = (end.code.number().to_string(), encoded(&end.reason));
+        let own: [Field<'_>; 3] = [
+            (&CLOSE_CODE, code.as_bytes()),
+            (&CLOSE_REASON, reason.as_bytes()),
+            (destination.session(), key),
+        ];
         let deadline = Instant::now() + self.timeout;
-        self.client.tell(address.uri().clone(), headers, Bytes::new(), Some(deadline)).await
+        self.client.tell(destination.draft()?, &own, &Bytes::new(), Some(deadline)).await
     }
 }
 

@@ -1,19 +1,15 @@
 //! Sockets to the backend: TCP, TLS over it, or Unix. Proxy settings of the environment are not
 //! looked at.
 
-use std::future::Future;
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::Uri;
 use http::uri::Scheme;
-use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -30,37 +26,14 @@ use super::target::unix_path_of;
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Opens sockets to wherever a callback's URI says.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct Connector {
     /// The system's root certificates, read when the first https URL is called.
-    tls: Arc<OnceLock<Arc<ClientConfig>>>,
-}
-
-/// What a connection has been used for: whether a request that failed may be sent again.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Use(Arc<Used>);
-
-#[derive(Debug, Default)]
-struct Used {
-    requests: AtomicU32,
-    /// Something has been read since something was written.
-    is_answered: AtomicBool,
-}
-
-impl Use {
-    /// Counts a request, and says whether it met the end of a connection that was kept from an
-    /// earlier one, before a byte of its answer.
-    pub(crate) fn has_gone_stale(&self) -> bool {
-        let is_first = self.0.requests.fetch_add(1, Ordering::Relaxed) == 0;
-        !is_first && !self.0.is_answered.load(Ordering::Relaxed)
-    }
+    tls: OnceLock<Arc<ClientConfig>>,
 }
 
 /// A socket to the backend.
-pub(crate) struct Socket {
-    io: Io,
-    used: Use,
-}
+pub(crate) struct Socket(Io);
 
 enum Io {
     Tcp(TcpStream),
@@ -69,8 +42,8 @@ enum Io {
 }
 
 impl Connector {
-    async fn connect(self, uri: Uri) -> io::Result<Socket> {
-        let io = if let Some(path) = unix_path_of(&uri) {
+    pub(crate) async fn connect(&self, uri: &Uri) -> io::Result<Socket> {
+        let io = if let Some(path) = unix_path_of(uri) {
             Io::Unix(connect_unix(&path).await?)
         } else {
             let host = uri.host().unwrap_or_default();
@@ -87,7 +60,7 @@ impl Connector {
                 Io::Tcp(stream)
             }
         };
-        Ok(Socket { io, used: Use::default() })
+        Ok(Socket(io))
     }
 
     fn tls_config(&self) -> io::Result<Arc<ClientConfig>> {
@@ -125,31 +98,28 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
     }
 }
 
-impl tower_service::Service<Uri> for Connector {
-    type Response = TokioIo<Socket>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.clone().connect(uri);
-        Box::pin(async move { connecting.await.map(TokioIo::new) })
+impl Socket {
+    /// Whether nothing has happened since it was last read empty: it has neither ended nor said
+    /// anything unasked. The context's waker is woken when something does. Costs no system call
+    /// where tokio knows of nothing.
+    pub(crate) fn is_quiet(&mut self, context: &mut Context<'_>) -> bool {
+        Pin::new(self).poll_read(context, &mut ReadBuf::new(&mut [0])).is_pending()
     }
 }
 
-impl Connection for Socket {
-    fn connected(&self) -> Connected {
-        Connected::new().extra(self.used.clone())
+/// The other side of a TLS connection is told that the end is one, if there is room for the word.
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Io::Tls(tls) = &mut self.0 {
+            let _ = Pin::new(tls).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        }
     }
 }
 
 /// Runs the same expression on every kind of socket.
 macro_rules! each {
     ($socket:expr, $io:ident => $do:expr) => {
-        match &mut $socket.io {
+        match &mut $socket.0 {
             Io::Tcp($io) => $do,
             Io::Tls($io) => $do,
             Io::Unix($io) => $do,
@@ -163,12 +133,7 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = each!(self, io => Pin::new(io).poll_read(context, buffer));
-        if buffer.filled().len() > before {
-            self.used.0.is_answered.store(true, Ordering::Relaxed);
-        }
-        read
+        each!(self, io => Pin::new(io).poll_read(context, buffer))
     }
 }
 
@@ -178,7 +143,6 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.used.0.is_answered.store(false, Ordering::Relaxed);
         each!(self, io => Pin::new(io).poll_write(context, bytes))
     }
 
@@ -187,12 +151,11 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.used.0.is_answered.store(false, Ordering::Relaxed);
         each!(self, io => Pin::new(io).poll_write_vectored(context, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.io {
+        match &self.0 {
             Io::Tcp(io) => io.is_write_vectored(),
             Io::Tls(io) => io.is_write_vectored(),
             Io::Unix(io) => io.is_write_vectored(),

@@ -6,7 +6,6 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
-use kuiperbelt::End;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::Config;
@@ -14,8 +13,8 @@ use super::target::Address;
 
 pub(crate) const ENDPOINT: HeaderName = HeaderName::from_static("x-kuiperbelt-endpoint");
 pub(crate) const SUBPROTOCOL: HeaderName = HeaderName::from_static("x-kuiperbelt-subprotocol");
-const CLOSE_CODE: HeaderName = HeaderName::from_static("x-kuiperbelt-close-code");
-const CLOSE_REASON: HeaderName = HeaderName::from_static("x-kuiperbelt-close-reason");
+pub(crate) const CLOSE_CODE: HeaderName = HeaderName::from_static("x-kuiperbelt-close-code");
+pub(crate) const CLOSE_REASON: HeaderName = HeaderName::from_static("x-kuiperbelt-close-reason");
 
 const PRODUCT: HeaderValue =
     HeaderValue::from_static(concat!("kuiperbelt/", env!("CARGO_PKG_VERSION")));
@@ -55,6 +54,11 @@ const OF_THE_PROTOCOL: [&str; 13] = [
 
 /// Left as they are in a close reason: visible ASCII, but not what encodes the rest.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'"');
+
+/// A close reason as a header carries it.
+pub(crate) fn encoded(reason: &str) -> String {
+    utf8_percent_encode(reason, ENCODED).to_string()
+}
 
 /// The rules of one gateway path.
 #[derive(Debug, Clone)]
@@ -99,26 +103,20 @@ impl Headers {
         headers
     }
 
-    /// Of any callback about a session: nothing of the client's request.
-    pub(crate) fn of_session(&self, key: &[u8], own: HeaderMap, address: &Address) -> HeaderMap {
+    /// Of all callbacks about sessions that go to this address: nothing of the client's request,
+    /// and none of what each of them has of its own: the session's key and the fields `own`.
+    pub(crate) fn of_sessions(&self, address: &Address, own: &[HeaderName]) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(8);
         self.finish(&mut headers, address);
-        headers.extend(own);
-        if let Ok(key) = HeaderValue::from_bytes(key) {
-            headers.insert(&self.session, key);
+        for name in own.iter().chain([&self.session]) {
+            headers.remove(name);
         }
         headers
     }
 
-    /// Of a close callback: how the session ended.
-    pub(crate) fn of_close(&self, key: &[u8], end: &End, address: &Address) -> HeaderMap {
-        let mut own = HeaderMap::with_capacity(3);
-        own.insert(CLOSE_CODE, end.code.number().into());
-        let reason = utf8_percent_encode(&end.reason, ENCODED).to_string();
-        if let Ok(reason) = HeaderValue::try_from(reason) {
-            own.insert(CLOSE_REASON, reason);
-        }
-        self.of_session(key, own, address)
+    /// What a callback carries the session's key in.
+    pub(crate) fn session(&self) -> &HeaderName {
+        &self.session
     }
 
     /// Applies what the operator sets, then what is ours.
@@ -167,6 +165,8 @@ fn is_settable((name, value): &&(HeaderName, HeaderValue)) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::header::CONTENT_TYPE;
+
     use super::*;
     use crate::callback::target::Target;
 
@@ -252,8 +252,20 @@ mod tests {
         assert!(!made.contains_key("x-b"));
         assert_eq!(made[USER_AGENT], PRODUCT);
         assert_eq!(made[ENDPOINT], "here");
-        let made = headers.of_session(b"key", HeaderMap::new(), &address("http://a/"));
-        assert_eq!(made["x-my-session"], "key");
+    }
+
+    /// KB-CON-10
+    #[test]
+    fn what_a_callback_has_of_its_own_is_set_by_nobody_else() {
+        let set = [("x-my-session", "forged"), ("content-type", "text/evil"), ("x-a", "set")];
+        let headers = headers(&set);
+        let made = headers.of_sessions(&address("http://a/"), &[CONTENT_TYPE]);
+        assert!(!made.contains_key("x-my-session"));
+        assert!(!made.contains_key(CONTENT_TYPE));
+        assert_eq!(made["x-a"], "set");
+        assert_eq!(made[ENDPOINT], "here");
+        let made = headers.of_sessions(&address("http://a/"), &[]);
+        assert_eq!(made[CONTENT_TYPE], "text/evil");
     }
 
     /// README.md has a row for each header of ours that a callback carries.
@@ -283,9 +295,6 @@ mod tests {
 
     #[test]
     fn reasons_are_percent_encoded() {
-        let end = End { reason: "a %\nü".into(), ..End::abnormal("") };
-        let made = headers(&[]).of_close(b"key", &end, &address("http://a/"));
-        assert_eq!(made[CLOSE_REASON], "a%20%25%0A%C3%BC");
-        assert_eq!(made[CLOSE_CODE], "1006");
+        assert_eq!(encoded("a %\nü"), "a%20%25%0A%C3%BC");
     }
 }

@@ -1,0 +1,265 @@
+//! Sockets to the backend that are kept from one callback to the next: per origin, the last used
+//! first, so that those that are not needed grow old and go. What the backend ends goes at once.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use http::Uri;
+use http::uri::{Authority, Scheme};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, unconstrained};
+use tokio::time::{Instant, timeout};
+
+use super::connector::Socket;
+
+/// Kept sockets per origin, and for how long: shorter than backends keep them.
+pub(crate) const MAX_IDLE: usize = 32;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often what has become too old is looked for.
+const REAPING: Duration = Duration::from_secs(1);
+
+/// Where sockets lead to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Origin(Option<Scheme>, Option<Authority>);
+
+impl Origin {
+    pub(crate) fn of(uri: &Uri) -> Self {
+        Self(uri.scheme().cloned(), uri.authority().cloned())
+    }
+}
+
+/// The kept sockets.
+pub(crate) struct Pool(Arc<Inner>);
+
+struct Inner {
+    shelves: Mutex<Shelves>,
+    /// Rings the bell; each idle socket has a clone.
+    waker: Waker,
+    bell: Arc<Bell>,
+}
+
+#[derive(Default)]
+struct Shelves {
+    /// The oldest first.
+    idle: HashMap<Origin, Vec<Idle>>,
+    /// Runs while there may be idle sockets.
+    reaper: Option<AbortHandle>,
+}
+
+struct Idle {
+    socket: Socket,
+    since: Instant,
+}
+
+/// Something has happened on an idle socket.
+#[derive(Default)]
+struct Bell(Notify);
+
+impl Pool {
+    pub(crate) fn new() -> Self {
+        let bell = Arc::<Bell>::default();
+        let waker = Waker::from(Arc::clone(&bell));
+        Self(Arc::new(Inner { shelves: Mutex::default(), waker, bell }))
+    }
+
+    /// A socket that has neither ended nor said anything since it was kept.
+    pub(crate) async fn take(&self, origin: &Origin) -> Option<Socket> {
+        loop {
+            let mut idle = self.0.shelves.lock().idle.get_mut(origin)?.pop()?;
+            let look = poll_fn(|context| Poll::Ready(idle.socket.is_quiet(context)));
+            // A task that has used up its turn would be told that nothing has happened.
+            if unconstrained(look).await && idle.is_young() {
+                return Some(idle.socket);
+            }
+        }
+    }
+
+    /// Keeps a socket on which another request may follow, if there is room.
+    pub(crate) fn keep(&self, origin: &Origin, mut socket: Socket) {
+        if !socket.is_quiet(&mut self.0.context()) {
+            return;
+        }
+        let idle = Idle { socket, since: Instant::now() };
+        let mut shelves = self.0.shelves.lock();
+        match shelves.idle.get_mut(origin) {
+            Some(shelf) if shelf.len() < MAX_IDLE => shelf.push(idle),
+            Some(_) => return,
+            None => drop(shelves.idle.insert(origin.clone(), vec![idle])),
+        }
+        if shelves.reaper.is_none() {
+            let reaper = reap(Arc::downgrade(&self.0), Arc::clone(&self.0.bell));
+            shelves.reaper = Some(tokio::spawn(reaper).abort_handle());
+        }
+    }
+}
+
+impl Inner {
+    /// In which idle sockets are looked at.
+    fn context(&self) -> Context<'_> {
+        Context::from_waker(&self.waker)
+    }
+}
+
+impl Idle {
+    fn is_young(&self) -> bool {
+        self.since.elapsed() < IDLE_TIMEOUT
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.notify_one();
+    }
+}
+
+/// Nobody is left to take a socket.
+impl Drop for Shelves {
+    fn drop(&mut self) {
+        if let Some(reaper) = &self.reaper {
+            reaper.abort();
+        }
+    }
+}
+
+/// Drops what has become too old or has ended, until nothing is left.
+async fn reap(pool: Weak<Inner>, bell: Arc<Bell>) {
+    loop {
+        // Either way it is time to look.
+        let _ = timeout(REAPING, bell.0.notified()).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let mut shelves = pool.shelves.lock();
+        shelves.idle.retain(|_, shelf| {
+            shelf.retain_mut(|idle| idle.is_young() && idle.socket.is_quiet(&mut pool.context()));
+            !shelf.is_empty()
+        });
+        if shelves.idle.is_empty() {
+            shelves.reaper = None;
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::io;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::callback::connector::Connector;
+
+    /// A backend's end of connections, and what makes the other.
+    struct Backend {
+        listener: TcpListener,
+        connector: Connector,
+        uri: Uri,
+    }
+
+    impl Backend {
+        async fn new() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let uri = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+            Self { listener, connector: Connector::default(), uri }
+        }
+
+        async fn connect(&self) -> (Socket, TcpStream) {
+            let socket = self.connector.connect(&self.uri).await.unwrap();
+            (socket, self.listener.accept().await.unwrap().0)
+        }
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(test);
+    }
+
+    /// Waits until ours has been closed.
+    async fn closed(mut theirs: TcpStream) {
+        let end = theirs.read(&mut [0]).await;
+        assert!(matches!(end, Ok(0)) || end.unwrap_err().kind() == io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn the_last_used_is_the_first_taken() {
+        run(async {
+            let (backend, pool) = (Backend::new().await, Pool::new());
+            let origin = Origin::of(&backend.uri);
+            assert!(pool.take(&origin).await.is_none());
+            let (first, mut of_first) = backend.connect().await;
+            let (second, mut of_second) = backend.connect().await;
+            pool.keep(&origin, first);
+            pool.keep(&origin, second);
+            assert!(pool.take(&Origin::of(&Uri::from_static("http://other/"))).await.is_none());
+            for theirs in [&mut of_second, &mut of_first] {
+                let mut ours = pool.take(&origin).await.unwrap();
+                ours.write_all(b"!").await.unwrap();
+                assert_eq!(theirs.read_u8().await.unwrap(), b'!');
+            }
+            assert!(pool.take(&origin).await.is_none());
+        });
+    }
+
+    #[test]
+    fn there_is_room_for_so_many() {
+        run(async {
+            let (backend, pool) = (Backend::new().await, Pool::new());
+            let origin = Origin::of(&backend.uri);
+            let mut theirs = Vec::new();
+            for _ in 0..=MAX_IDLE {
+                let (socket, other) = backend.connect().await;
+                pool.keep(&origin, socket);
+                theirs.push(other);
+            }
+            closed(theirs.pop().unwrap()).await;
+            let mut taken = Vec::new();
+            while let Some(socket) = pool.take(&origin).await {
+                taken.push(socket);
+            }
+            assert_eq!(taken.len(), MAX_IDLE);
+        });
+    }
+
+    #[test]
+    fn what_ends_or_speaks_goes_at_once() {
+        run(async {
+            let (backend, pool) = (Backend::new().await, Pool::new());
+            let origin = Origin::of(&backend.uri);
+            let (socket, mut theirs) = backend.connect().await;
+            pool.keep(&origin, socket);
+            theirs.shutdown().await.unwrap();
+            closed(theirs).await;
+            let (socket, mut theirs) = backend.connect().await;
+            pool.keep(&origin, socket);
+            theirs.write_all(b"HTTP/1.1 408 Too Slow\r\n\r\n").await.unwrap();
+            closed(theirs).await;
+            assert!(pool.take(&origin).await.is_none());
+        });
+    }
+
+    /// Nothing is left behind, neither sockets nor a task.
+    #[test]
+    fn a_pool_ends_whole() {
+        run(async {
+            let (backend, pool) = (Backend::new().await, Pool::new());
+            let (socket, theirs) = backend.connect().await;
+            pool.keep(&Origin::of(&backend.uri), socket);
+            let bell = Arc::downgrade(&pool.0.bell);
+            drop(pool);
+            closed(theirs).await;
+            while bell.upgrade().is_some() {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+}

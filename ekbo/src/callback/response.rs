@@ -1,0 +1,429 @@
+//! An answer taken apart as its bytes come (RFC 9112), without a socket and without a clock: the
+//! head, where the body ends, and whether the connection may be kept. How a chunked body is read
+//! is in `chunked.rs`, how bytes come in `exchange.rs`.
+
+use std::borrow::Cow;
+use std::mem::{self, MaybeUninit};
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use httparse::ParserConfig;
+
+use super::chunked::{Chunked, InvalidChunk, Piece};
+
+/// The most fields in a head.
+const MAX_FIELDS: usize = 1000;
+
+/// The longest head, in bytes, as hyper has it.
+const MAX_HEAD: usize = 400 * 1024;
+
+/// The most interim answers before the one that counts.
+const MAX_INTERIM: usize = 100;
+
+/// Why there is no answer, or not all of one.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error("the connection ended too early")]
+    Ended,
+    #[error("malformed head: {0}")]
+    Head(httparse::Error),
+    #[error("malformed head: invalid field")]
+    Field,
+    #[error("the head is longer than 400 KiB")]
+    LongHead,
+    #[error("more than 100 interim answers")]
+    Interim,
+    #[error("malformed or contradictory Content-Length")]
+    Length,
+    #[error("a Transfer-Encoding other than chunked")]
+    Coding,
+    #[error("malformed body: {0}")]
+    Chunk(#[from] InvalidChunk),
+    /// Beyond the limit of the one who asked.
+    #[error("the body is too large")]
+    TooLarge,
+}
+
+/// What is wanted of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The status. Fields are not kept, and the body is counted and dropped.
+    Status,
+    Everything,
+}
+
+/// An answer on its way in. The outcome is the same however its bytes are cut.
+#[derive(Debug)]
+pub(crate) struct Response {
+    wanted: Wanted,
+    /// The longest body, in bytes.
+    limit: usize,
+    state: State,
+    interim: usize,
+    head: Option<Head>,
+    body: Vec<u8>,
+    body_length: usize,
+    is_begun: bool,
+    /// What the head says; see `may_be_followed`.
+    keeps: bool,
+    has_surplus: bool,
+}
+
+/// The head of an answer that counts.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) status: StatusCode,
+    /// Empty where only the status is wanted.
+    pub(crate) headers: HeaderMap,
+}
+
+#[derive(Debug)]
+enum State {
+    Head(PartialHead),
+    /// So many bytes of the body are to come, at least one.
+    Sized(u64),
+    Chunked(Chunked),
+    UntilEnd,
+    Complete,
+    Failed(Fault),
+}
+
+/// The beginning of a head, and as much of its last line as tells an empty line.
+#[derive(Debug, Default)]
+struct PartialHead {
+    bytes: Vec<u8>,
+    line: Line,
+    /// A line that is not empty has been seen.
+    is_begun: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    #[default]
+    Empty,
+    Return,
+    Text,
+}
+
+impl Response {
+    /// An answer of which no byte has come.
+    pub(crate) fn new(wanted: Wanted, limit: usize) -> Self {
+        Self {
+            wanted,
+            limit,
+            state: State::Head(PartialHead::default()),
+            interim: 0,
+            head: None,
+            body: Vec::new(),
+            body_length: 0,
+            is_begun: false,
+            keeps: false,
+            has_surplus: false,
+        }
+    }
+
+    /// Takes in the next bytes of the connection.
+    pub(crate) fn feed(&mut self, mut input: &[u8]) {
+        self.is_begun |= !input.is_empty();
+        while !input.is_empty() {
+            match self.step(input) {
+                Ok(0) => break,
+                Ok(read) => input = &input[read..],
+                Err(fault) => self.state = State::Failed(fault),
+            }
+        }
+    }
+
+    /// The connection has ended.
+    pub(crate) fn end(&mut self) {
+        self.keeps = false;
+        match self.state {
+            State::Head(_) | State::Sized(_) | State::Chunked(_) => {
+                self.state = State::Failed(Fault::Ended);
+            }
+            State::UntilEnd => self.state = State::Complete,
+            State::Complete | State::Failed(_) => {}
+        }
+    }
+
+    /// Whether a byte of it has come.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.is_begun
+    }
+
+    /// Whether the head has come, be the body good or not.
+    pub(crate) fn has_head(&self) -> bool {
+        self.head.is_some()
+    }
+
+    /// Whether nothing is missing.
+    pub(crate) fn is_complete(&self) -> bool {
+        matches!(self.state, State::Complete)
+    }
+
+    /// Whether another request may follow on the connection: the answer is complete, does not end
+    /// it, and nothing came behind it.
+    pub(crate) fn may_be_followed(&self) -> bool {
+        self.is_complete() && self.keeps && !self.has_surplus
+    }
+
+    /// Why it will never be complete. Leaves an unspecific fault behind.
+    pub(crate) fn take_fault(&mut self) -> Option<Fault> {
+        match &mut self.state {
+            State::Failed(fault) => Some(mem::replace(fault, Fault::Ended)),
+            _ => None,
+        }
+    }
+
+    /// The head, once.
+    pub(crate) fn take_head(&mut self) -> Option<Head> {
+        self.head.take()
+    }
+
+    /// What has come of the body; empty where only the status is wanted.
+    pub(crate) fn take_body(&mut self) -> Bytes {
+        mem::take(&mut self.body).into()
+    }
+
+    /// Reads something of the input, which is not empty. 0 means that the rest is not read.
+    fn step(&mut self, input: &[u8]) -> Result<usize, Fault> {
+        match &mut self.state {
+            State::Head(partial) => {
+                let Some(size) = partial.rest_in(input) else {
+                    partial.keep(input)?;
+                    return Ok(input.len());
+                };
+                if partial.bytes.is_empty() {
+                    self.take_in_head(&input[..size])?;
+                } else {
+                    partial.keep(&input[..size])?;
+                    let whole = mem::take(&mut partial.bytes);
+                    self.take_in_head(&whole)?;
+                }
+                Ok(size)
+            }
+            State::Sized(left) => {
+                let size = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+                *left -= size as u64;
+                let is_complete = *left == 0;
+                self.take_in_body(&input[..size])?;
+                if is_complete {
+                    self.state = State::Complete;
+                }
+                Ok(size)
+            }
+            State::Chunked(chunked) => {
+                let piece = chunked.next(input)?;
+                let is_complete = chunked.is_complete();
+                let size = match piece {
+                    Piece::Coding(size) => size,
+                    Piece::Data(size) => {
+                        self.take_in_body(&input[..size])?;
+                        size
+                    }
+                };
+                if is_complete {
+                    self.state = State::Complete;
+                }
+                Ok(size)
+            }
+            State::UntilEnd => {
+                self.take_in_body(input)?;
+                Ok(input.len())
+            }
+            State::Complete => {
+                self.has_surplus = true;
+                Ok(0)
+            }
+            State::Failed(_) => Ok(0),
+        }
+    }
+
+    fn take_in_body(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        if bytes.len() > self.limit - self.body_length {
+            return Err(Fault::TooLarge);
+        }
+        self.body_length += bytes.len();
+        if self.wanted == Wanted::Everything {
+            self.body.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+
+    /// Reads a whole head, in a frame of its own: it has room for all fields.
+    #[inline(never)]
+    fn take_in_head(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        if bytes.len() > MAX_HEAD {
+            return Err(Fault::LongHead);
+        }
+        let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut parsed = httparse::Response::new(&mut []);
+        let read = ParserConfig::default()
+            .allow_obsolete_multiline_headers_in_responses(true)
+            .allow_spaces_after_header_name_in_responses(true)
+            .parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields)
+            .map_err(Fault::Head)?;
+        if read != httparse::Status::Complete(bytes.len()) {
+            return Err(Fault::Head(httparse::Error::NewLine));
+        }
+        let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
+        let status = status.ok_or(Fault::Head(httparse::Error::Status))?;
+        if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+            self.interim += 1;
+            if self.interim > MAX_INTERIM {
+                return Err(Fault::Interim);
+            }
+            self.state = State::Head(PartialHead::default());
+            return Ok(());
+        }
+        let rules = Rules::of(parsed.headers)?;
+        self.state = rules.body(status, parsed.version == Some(1))?;
+        self.keeps = rules.keeps(status, parsed.version == Some(1), &self.state);
+        let headers = match self.wanted {
+            Wanted::Status => HeaderMap::new(),
+            Wanted::Everything => header_map(parsed.headers)?,
+        };
+        self.head = Some(Head { status, headers });
+        match self.state {
+            State::Sized(length) if length > self.limit as u64 => Err(Fault::TooLarge),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl PartialHead {
+    /// How much of the input belongs to the head, if it ends in there: with the first empty line
+    /// behind one that is not.
+    fn rest_in(&mut self, input: &[u8]) -> Option<usize> {
+        let mut start = 0;
+        while let Some(length) = input[start..].iter().position(|&byte| byte == b'\n') {
+            let is_text = self.line.and(&input[start..start + length]) == Line::Text;
+            start += length + 1;
+            if self.is_begun && !is_text {
+                return Some(start);
+            }
+            self.is_begun |= is_text;
+            self.line = Line::Empty;
+        }
+        self.line = self.line.and(&input[start..]);
+        None
+    }
+
+    fn keep(&mut self, input: &[u8]) -> Result<(), Fault> {
+        if input.len() > MAX_HEAD - self.bytes.len() {
+            return Err(Fault::LongHead);
+        }
+        self.bytes.extend_from_slice(input);
+        Ok(())
+    }
+}
+
+impl Line {
+    /// The line with more bytes of it.
+    fn and(self, more: &[u8]) -> Self {
+        match (self, more) {
+            (line, b"") => line,
+            (Self::Empty, b"\r") => Self::Return,
+            _ => Self::Text,
+        }
+    }
+}
+
+/// What the fields of a head say of its body and its connection (RFC 9112 sections 6.3 and 9.3).
+#[derive(Debug, Default)]
+struct Rules {
+    length: Option<u64>,
+    has_coding: bool,
+    closes: bool,
+    keeps_alive: bool,
+}
+
+impl Rules {
+    fn of(fields: &[httparse::Header<'_>]) -> Result<Self, Fault> {
+        let mut rules = Self::default();
+        for field in fields {
+            // The three names begin alike in no other frequent field.
+            if !matches!(field.name.as_bytes().first(), Some(b'C' | b'c' | b'T' | b't')) {
+                continue;
+            }
+            let value = unfolded(field.value);
+            if field.name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str()) {
+                for item in items(&value) {
+                    let length = number(item).ok_or(Fault::Length)?;
+                    if rules.length.is_some_and(|other| other != length) {
+                        return Err(Fault::Length);
+                    }
+                    rules.length = Some(length);
+                }
+            } else if field.name.eq_ignore_ascii_case(TRANSFER_ENCODING.as_str()) {
+                // Nothing else was asked for, nor would it be understood.
+                if rules.has_coding || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(Fault::Coding);
+                }
+                rules.has_coding = true;
+            } else if field.name.eq_ignore_ascii_case(CONNECTION.as_str()) {
+                for option in items(&value) {
+                    rules.closes |= option.eq_ignore_ascii_case(b"close");
+                    rules.keeps_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+        }
+        Ok(rules)
+    }
+
+    /// Where the body ends.
+    fn body(&self, status: StatusCode, is_1_1: bool) -> Result<State, Fault> {
+        Ok(match (status.as_u16(), self.length) {
+            (101 | 204 | 304, _) => State::Complete,
+            _ if self.has_coding && !is_1_1 => return Err(Fault::Coding),
+            _ if self.has_coding => State::Chunked(Chunked::new()),
+            (_, Some(0)) => State::Complete,
+            (_, Some(length)) => State::Sized(length),
+            (_, None) => State::UntilEnd,
+        })
+    }
+
+    fn keeps(&self, status: StatusCode, is_1_1: bool, body: &State) -> bool {
+        let is_ended_by_body = matches!(body, State::UntilEnd);
+        let is_suspicious = self.has_coding && self.length.is_some();
+        let is_other_protocol = status == StatusCode::SWITCHING_PROTOCOLS;
+        let is_persistent = !self.closes && (is_1_1 || self.keeps_alive);
+        is_persistent && !is_ended_by_body && !is_suspicious && !is_other_protocol
+    }
+}
+
+/// The fields with their folded lines put together.
+fn header_map(fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Fault> {
+    let mut headers = HeaderMap::with_capacity(fields.len());
+    for field in fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Fault::Field)?;
+        let value = HeaderValue::from_bytes(&unfolded(field.value)).map_err(|_| Fault::Field)?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+/// A field's value in one line: each fold becomes a space (RFC 9112 section 5.2).
+fn unfolded(value: &[u8]) -> Cow<'_, [u8]> {
+    if !value.contains(&b'\n') {
+        return Cow::Borrowed(value);
+    }
+    let lines = value.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+    let lines: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
+    Cow::Owned(lines.join(&b' '))
+}
+
+/// The members of a list.
+fn items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// A number of digits alone.
+fn number(digits: &[u8]) -> Option<u64> {
+    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests;
