@@ -107,6 +107,12 @@ impl Answer {
         self
     }
 
+    /// Does not end the connection after a raw answer.
+    pub(crate) fn then_stay(mut self) -> Self {
+        self.hangs_up = false;
+        self
+    }
+
     /// Ends the connection after the answer, without having announced it.
     pub(crate) fn then_hang_up(mut self) -> Self {
         self.hangs_up = true;
