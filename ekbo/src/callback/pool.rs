@@ -1,7 +1,6 @@
 //! Sockets to the backend that are kept from one callback to the next: per origin, the last used
 //! first, so that those that are not needed grow old and go. What the backend ends goes at once.
 
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
@@ -20,11 +19,14 @@ use super::connector::Socket;
 pub(crate) const MAX_IDLE: usize = 32;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Redirects may lead anywhere: sockets to so many origins are kept at a time.
+const MAX_ORIGINS: usize = 16;
+
 /// How often what has become too old is looked for.
 const REAPING: Duration = Duration::from_secs(1);
 
 /// Where sockets lead to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Origin(Option<Scheme>, Option<Authority>);
 
 impl Origin {
@@ -45,10 +47,16 @@ struct Inner {
 
 #[derive(Default)]
 struct Shelves {
-    /// The oldest first.
-    idle: HashMap<Origin, Vec<Idle>>,
+    /// So few that the right one is found sooner than its hash.
+    all: Vec<Shelf>,
     /// Runs while there may be idle sockets.
     reaper: Option<AbortHandle>,
+}
+
+struct Shelf {
+    origin: Origin,
+    /// The oldest first.
+    idle: Vec<Idle>,
 }
 
 struct Idle {
@@ -70,7 +78,7 @@ impl Pool {
     /// A socket that has neither ended nor said anything since it was kept.
     pub(crate) async fn take(&self, origin: &Origin) -> Option<Socket> {
         loop {
-            let mut idle = self.0.shelves.lock().idle.get_mut(origin)?.pop()?;
+            let mut idle = self.0.shelves.lock().of(origin)?.pop()?;
             let look = poll_fn(|context| Poll::Ready(idle.socket.is_quiet(context)));
             // A task that has used up its turn would be told that nothing has happened.
             if unconstrained(look).await && idle.is_young() {
@@ -86,10 +94,13 @@ impl Pool {
         }
         let idle = Idle { socket, since: Instant::now() };
         let mut shelves = self.0.shelves.lock();
-        match shelves.idle.get_mut(origin) {
+        let has_room = shelves.all.len() < MAX_ORIGINS;
+        match shelves.of(origin) {
             Some(shelf) if shelf.len() < MAX_IDLE => shelf.push(idle),
-            Some(_) => return,
-            None => drop(shelves.idle.insert(origin.clone(), vec![idle])),
+            None if has_room => {
+                shelves.all.push(Shelf { origin: origin.clone(), idle: vec![idle] });
+            }
+            Some(_) | None => return,
         }
         if shelves.reaper.is_none() {
             let reaper = reap(Arc::downgrade(&self.0), Arc::clone(&self.0.bell));
@@ -102,6 +113,13 @@ impl Inner {
     /// In which idle sockets are looked at.
     fn context(&self) -> Context<'_> {
         Context::from_waker(&self.waker)
+    }
+}
+
+impl Shelves {
+    fn of(&mut self, origin: &Origin) -> Option<&mut Vec<Idle>> {
+        let shelf = self.all.iter_mut().find(|shelf| shelf.origin == *origin)?;
+        Some(&mut shelf.idle)
     }
 }
 
@@ -137,11 +155,13 @@ async fn reap(pool: Weak<Inner>, bell: Arc<Bell>) {
         let _ = timeout(REAPING, bell.0.notified()).await;
         let Some(pool) = pool.upgrade() else { return };
         let mut shelves = pool.shelves.lock();
-        shelves.idle.retain(|_, shelf| {
-            shelf.retain_mut(|idle| idle.is_young() && idle.socket.is_quiet(&mut pool.context()));
-            !shelf.is_empty()
+        shelves.all.retain_mut(|shelf| {
+            let mut context = pool.context();
+            let keeps = |idle: &mut Idle| idle.is_young() && idle.socket.is_quiet(&mut context);
+            shelf.idle.retain_mut(keeps);
+            !shelf.idle.is_empty()
         });
-        if shelves.idle.is_empty() {
+        if shelves.all.is_empty() {
             shelves.reaper = None;
             return;
         }
@@ -227,6 +247,25 @@ mod tests {
                 taken.push(socket);
             }
             assert_eq!(taken.len(), MAX_IDLE);
+        });
+    }
+
+    #[test]
+    fn so_many_origins_are_kept() {
+        run(async {
+            let (backend, pool) = (Backend::new().await, Pool::new());
+            let origin =
+                |n: usize| Origin::of(&format!("http://backend-{n}/").parse::<Uri>().unwrap());
+            let mut theirs = Vec::new();
+            for n in 0..=MAX_ORIGINS {
+                let (socket, other) = backend.connect().await;
+                pool.keep(&origin(n), socket);
+                theirs.push(other);
+            }
+            closed(theirs.pop().unwrap()).await;
+            for n in 0..MAX_ORIGINS {
+                assert!(pool.take(&origin(n)).await.is_some());
+            }
         });
     }
 

@@ -343,27 +343,23 @@ impl Rules {
     fn of(fields: &[httparse::Header<'_>]) -> Result<Self, Fault> {
         let mut rules = Self::default();
         for field in fields {
-            // The three names begin alike in no other frequent field.
-            if !matches!(field.name.as_bytes().first(), Some(b'C' | b'c' | b'T' | b't')) {
-                continue;
-            }
-            let value = unfolded(field.value);
-            if field.name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str()) {
-                for item in items(&value) {
+            let is = |name: &HeaderName| field.name.eq_ignore_ascii_case(name.as_str());
+            if is(&CONTENT_LENGTH) {
+                for item in items(&unfolded(field.value)) {
                     let length = number(item).ok_or(Fault::Length)?;
                     if rules.length.is_some_and(|other| other != length) {
                         return Err(Fault::Length);
                     }
                     rules.length = Some(length);
                 }
-            } else if field.name.eq_ignore_ascii_case(TRANSFER_ENCODING.as_str()) {
+            } else if is(&TRANSFER_ENCODING) {
                 // Nothing else was asked for, nor would it be understood.
-                if rules.has_coding || !value.eq_ignore_ascii_case(b"chunked") {
+                if rules.has_coding || !unfolded(field.value).eq_ignore_ascii_case(b"chunked") {
                     return Err(Fault::Coding);
                 }
                 rules.has_coding = true;
-            } else if field.name.eq_ignore_ascii_case(CONNECTION.as_str()) {
-                for option in items(&value) {
+            } else if is(&CONNECTION) {
+                for option in items(&unfolded(field.value)) {
                     rules.closes |= option.eq_ignore_ascii_case(b"close");
                     rules.keeps_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                 }

@@ -256,6 +256,27 @@ fn an_answer_may_come_before_the_request_is_read() {
     expect_head(&mut second, "POST /receive HTTP/1.1\r\n");
 }
 
+/// 12: a message is not told twice, though the connection may have been a stale one: the backend
+/// may have acted on it.
+#[test]
+fn a_message_is_not_repeated_on_another_connection() {
+    let backend = Backend::admitting("alice").start();
+    let ekbo = Ekbo::with(&backend).set("callback.receive", &backend.url("/receive")).start();
+    let mut alice = Client::connect(&ekbo);
+    backend.on_request("/receive", |request| match request.text() {
+        "lost" => Answer::hang_up(),
+        _ => Answer::ok(),
+    });
+    for text in ["first", "lost", "last"] {
+        alice.send(&Frame::text(text));
+    }
+    let told = backend.wait_for("/receive", 3);
+    let texts: Vec<&str> = told.iter().map(|request| request.text()).collect();
+    assert_eq!(texts, ["first", "lost", "last"]);
+    assert_eq!(told[0].connection, told[1].connection, "not on a kept connection");
+    ekbo.wait_for_log("receive callback failed");
+}
+
 /// 12: a backend that comes up later is found.
 #[test]
 fn a_backend_may_come_up_later() {
