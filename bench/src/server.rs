@@ -1,0 +1,111 @@
+//! What is measured: a server that can be started, and what is said to it over sockets. One file
+//! in `server/` for each, which only knows processes and bytes; sockets belong to `load.rs`, what
+//! is done with them to `scenario/`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::Result;
+use crate::load::http::Request;
+
+mod bare;
+mod ekbo;
+
+/// A kind of server. Its methods only make bytes and commands: they neither block nor start
+/// anything, `version` excepted.
+pub(crate) trait Server {
+    /// The head of its column; the word for it in `--server`.
+    fn name(&self) -> &'static str;
+
+    /// What to install when [`version`](Self::version) fails.
+    fn remedy(&self) -> &'static str;
+
+    /// Its version in a few words; an error when it is not installed.
+    fn version(&self) -> Result<String>;
+
+    /// Why it cannot be measured at this work, for a footnote; `None` if it can.
+    fn cannot(&self, work: Work) -> Option<&'static str>;
+
+    /// Writes its configuration into the site's directory and returns the command that runs it in
+    /// the foreground with one worker for each of `site.workers`. The bench pins it, gives it all
+    /// descriptors and a log file for its output, and waits until the addresses of
+    /// [`client`](Self::client) and [`poster`](Self::poster) accept connections.
+    fn prepare(&self, site: &Site) -> Result<Command>;
+
+    /// A client that gets what is posted to `key`, and for [`Work::Fanout`] what is posted to all.
+    /// Its key consists of letters and digits.
+    fn client(&self, site: &Site, key: &str) -> Dial;
+
+    /// What a client writes to send a message to the backend.
+    fn client_message(&self, payload: &[u8]) -> Vec<u8>;
+
+    /// A connection on which [`post_to_all`](Self::post_to_all) and
+    /// [`post_to_one`](Self::post_to_one) are written, one at a time.
+    fn poster(&self, site: &Site) -> Dial;
+
+    /// What a poster writes to deliver a message once to each of `keys`, which are all clients.
+    fn post_to_all(&self, site: &Site, keys: &[String], payload: &[u8]) -> Vec<u8>;
+
+    /// What a poster writes to deliver a message to one client.
+    fn post_to_one(&self, site: &Site, key: &str, payload: &[u8]) -> Vec<u8>;
+
+    /// Plays the application behind the server: appends the whole HTTP response to `response`,
+    /// and returns the payload if the request brings the message of a client.
+    fn backend<'a>(&self, request: &Request<'a>, response: &mut Vec<u8>) -> Option<&'a [u8]>;
+}
+
+/// What a server is asked to do while it is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Hold clients that do nothing.
+    Idle,
+    /// Ask the backend whether a client may connect.
+    Connect,
+    /// Deliver each post to all clients.
+    Fanout,
+    /// Deliver each post to one client.
+    Unicast,
+    /// Tell the backend each message of a client.
+    Receive,
+}
+
+/// Where and for what a server is started.
+pub(crate) struct Site {
+    pub(crate) work: Work,
+    /// Empty at first, removed with all that is in it at the end.
+    pub(crate) directory: PathBuf,
+    /// Free ports of 127.0.0.1, to be used as the server likes.
+    pub(crate) ports: [u16; 6],
+    /// The application, over HTTP/1.1.
+    pub(crate) backend: SocketAddr,
+    /// How many clients there will be at most.
+    pub(crate) connections: usize,
+    pub(crate) workers: usize,
+}
+
+/// A connection to be opened.
+pub(crate) struct Dial {
+    pub(crate) address: SocketAddr,
+    /// Written as soon as the connection stands.
+    pub(crate) greeting: Vec<u8>,
+    pub(crate) wire: Box<dyn Wire>,
+}
+
+/// What is understood of the bytes that a connection brings: as little as possible.
+pub(crate) trait Wire {
+    /// Takes all of `bytes`, however the stream has been cut, and appends to `reply` what has to
+    /// be written back at once. An error ends the measurement: a refusal, a close, nonsense.
+    fn hear(&mut self, bytes: &[u8], reply: &mut Vec<u8>) -> Result<Heard>;
+}
+
+/// What some bytes meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// The greeting has been answered: a client can be posted to, a poster can post. Said once.
+    pub(crate) ready: bool,
+    /// Messages delivered to a client.
+    pub(crate) messages: usize,
+    /// Posts answered.
+    pub(crate) answers: usize,
+}
