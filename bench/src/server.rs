@@ -3,7 +3,7 @@
 //! is done with them to `scenario/`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Result;
@@ -11,6 +11,10 @@ use crate::load::http::Request;
 
 mod bare;
 mod ekbo;
+mod mosquitto;
+mod nats;
+mod nchan;
+mod pushpin;
 
 /// A kind of server. Its methods only make bytes and commands: they neither block nor start
 /// anything, `version` excepted.
@@ -102,10 +106,46 @@ pub(crate) trait Wire {
 /// What some bytes meant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Heard {
-    /// The greeting has been answered: a client can be posted to, a poster can post. Said once.
+    /// The greeting has been answered: a client can be posted to, a poster can post. Said once, or
+    /// never if the greeting is empty: then the connection is ready as soon as it stands.
     pub(crate) ready: bool,
     /// Messages delivered to a client.
     pub(crate) messages: usize,
     /// Posts answered.
     pub(crate) answers: usize,
+}
+
+/// Every kind of server, in the order of the columns; `program` gives another path or name of an
+/// executable for one of them.
+pub(crate) fn all(program: impl Fn(&str) -> Option<PathBuf>) -> Result<Vec<Box<dyn Server>>> {
+    let at = |name: &str, default: PathBuf| program(name).unwrap_or(default);
+    let bench = std::env::current_exe()?;
+    Ok(vec![
+        Box::new(ekbo::Ekbo::new(at("ekbo", release_build(&bench)?))),
+        Box::new(bare::Bare::new(at("bare", bench))),
+        Box::new(nats::Nats::new(at("nats", "/usr/sbin/nats-server".into()))),
+        Box::new(nats::Nats::over_websocket(at("nats-ws", "/usr/sbin/nats-server".into()))),
+        Box::new(nchan::Nchan::new(at("nchan", "/usr/sbin/nginx".into()))),
+        Box::new(mosquitto::Mosquitto::new(at("mosquitto", "/usr/sbin/mosquitto".into()))),
+        Box::new(mosquitto::Mosquitto::over_websocket(at(
+            "mosquitto-ws",
+            "/usr/sbin/mosquitto".into(),
+        ))),
+        Box::new(pushpin::Pushpin::new(at("pushpin", "/usr/bin/pushpin".into()))),
+    ])
+}
+
+/// `target/release/ekbo`, from where this program was built.
+fn release_build(bench: &Path) -> Result<PathBuf> {
+    let target = bench.ancestors().nth(2).ok_or("this program is not in a target directory")?;
+    Ok(target.join("release").join("ekbo"))
+}
+
+/// The first line of what a command writes, for [`Server::version`].
+fn said_by(command: &mut Command) -> Result<String> {
+    let name = command.get_program().to_owned();
+    let output = command.output().map_err(|error| format!("{}: {error}", name.display()))?;
+    let said = if output.stdout.is_empty() { output.stderr } else { output.stdout };
+    let line = String::from_utf8_lossy(&said).lines().next().unwrap_or_default().to_owned();
+    if output.status.success() { Ok(line) } else { Err(format!("{}: {line}", name.display()).into()) }
 }

@@ -70,13 +70,11 @@ pub(crate) struct Answers {
     head: Head,
     /// What of the body is still to come.
     missing: usize,
-    greeted: bool,
 }
 
 impl Wire for Answers {
     fn hear(&mut self, mut bytes: &[u8], _reply: &mut Vec<u8>) -> Result<Heard> {
-        // A connection for posts is ready as it stands: it has no greeting to be answered.
-        let mut heard = Heard { ready: !std::mem::replace(&mut self.greeted, true), ..Heard::default() };
+        let mut heard = Heard::default();
         loop {
             if self.missing > 0 {
                 let here = bytes.len().min(self.missing);

@@ -17,12 +17,31 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// A WebSocket at `target`; `fields` are further header lines, each with its end of line.
 pub(crate) fn dial(address: SocketAddr, target: &str, fields: &str) -> Dial {
-    let greeting = format!(
+    let greeting = handshake(address, target, fields);
+    Dial { address, greeting, wire: Box::new(WebSocket::default()) }
+}
+
+/// What a client opens a WebSocket with.
+pub(crate) fn handshake(address: SocketAddr, target: &str, fields: &str) -> Vec<u8> {
+    format!(
         "GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\n\
          Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: a3VpcGVyYmVsdCBiZW5jaA==\r\n{fields}\r\n"
-    );
-    Dial { address, greeting: greeting.into_bytes(), wire: Box::new(WebSocket::default()) }
+    )
+    .into_bytes()
+}
+
+/// Reads on in the answer to a handshake, and returns what is not part of it. An error if it ends
+/// without a WebSocket; when it ends with one, its text is forgotten.
+pub(crate) fn admitted<'a>(head: &mut http::Head, bytes: &'a [u8]) -> Result<&'a [u8]> {
+    let rest = head.read(bytes)?;
+    if head.ended() {
+        if head.status() != Some(101) {
+            return Err(format!("the handshake was answered {}", head.first_line()).into());
+        }
+        head.forget();
+    }
+    Ok(rest)
 }
 
 /// A text message as a client sends it: one frame, masked.
@@ -67,14 +86,10 @@ impl Wire for WebSocket {
     fn hear(&mut self, mut bytes: &[u8], reply: &mut Vec<u8>) -> Result<Heard> {
         let mut heard = Heard::default();
         if !self.head.ended() {
-            bytes = self.head.read(bytes)?;
+            bytes = admitted(&mut self.head, bytes)?;
             if !self.head.ended() {
                 return Ok(heard);
             }
-            if self.head.status() != Some(101) {
-                return Err(format!("the handshake was answered {}", self.head.first_line()).into());
-            }
-            self.head.forget();
             heard.ready = true;
         }
         heard.messages = self.frames.walk(bytes, reply)?;
@@ -97,7 +112,17 @@ pub(crate) struct Frames {
 
 impl Frames {
     /// Takes all of `bytes`; a ping is answered into `reply`, a close is an error.
-    pub(crate) fn walk(&mut self, mut bytes: &[u8], reply: &mut Vec<u8>) -> Result<usize> {
+    pub(crate) fn walk(&mut self, bytes: &[u8], reply: &mut Vec<u8>) -> Result<usize> {
+        self.open(bytes, reply, |_| Ok(()))
+    }
+
+    /// Walks and shows `payload` what the messages contain, in pieces of at least one byte.
+    pub(crate) fn open(
+        &mut self,
+        mut bytes: &[u8],
+        reply: &mut Vec<u8>,
+        mut payload: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<usize> {
         let mut messages = 0;
         loop {
             let Some(missing) = self.missing else {
@@ -111,8 +136,11 @@ impl Frames {
                 continue;
             };
             let here = bytes.len().min(usize::try_from(missing)?);
-            if self.opcode == PING {
-                self.ping.extend_from_slice(&bytes[..here]);
+            match self.opcode {
+                PING => self.ping.extend_from_slice(&bytes[..here]),
+                PONG | CLOSE => {}
+                _ if here > 0 => payload(&bytes[..here])?,
+                _ => {}
             }
             bytes = &bytes[here..];
             let left = missing - here as u64;

@@ -1,6 +1,6 @@
 //! `ekbo` as people have it by default: callbacks and port set, the access log off.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::Result;
@@ -13,8 +13,8 @@ pub(crate) struct Ekbo {
 }
 
 impl Ekbo {
-    pub(crate) fn new(program: &Path) -> Self {
-        Self { program: program.to_owned() }
+    pub(crate) fn new(program: PathBuf) -> Self {
+        Self { program }
     }
 }
 

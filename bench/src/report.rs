@@ -1,0 +1,343 @@
+//! One run: every scenario on every server, round by round, and what came out of it.
+
+use std::fmt;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::Result;
+use crate::arguments::{Arguments, Numbers};
+use crate::cpu::{self, Cores};
+use crate::scenario::connect::Connect;
+use crate::scenario::fanout::{Fanout, Pace};
+use crate::scenario::idle::Idle;
+use crate::scenario::receive::Receive;
+use crate::scenario::unicast::Unicast;
+use crate::scenario::{Outcome, Scenario};
+use crate::server::{self, Server};
+use crate::stop::Stop;
+use crate::table::{Table, median_and_spread};
+use crate::trial::Trial;
+
+const SCENARIOS: [&str; 7] =
+    ["idle", "connect", "fanout", "unicast", "receive", "stuck", "scale"];
+/// Those that are ours: how cost grows is asked of these only.
+const OURS: [&str; 2] = ["ekbo", "bare"];
+
+pub(crate) struct Report {
+    head: Vec<String>,
+    /// Names of the columns.
+    servers: Vec<String>,
+    entries: Vec<Entry>,
+    stopped: bool,
+}
+
+/// A scenario and what came out for each server.
+struct Entry {
+    title: String,
+    rows: Vec<&'static str>,
+    cells: Vec<Cell>,
+}
+
+#[derive(Default)]
+struct Cell {
+    outcomes: Vec<Outcome>,
+    failure: Option<Failure>,
+    /// Why it was not measured at all.
+    cannot: Option<&'static str>,
+}
+
+struct Failure {
+    reason: String,
+    last_words: String,
+}
+
+/// Something to be measured.
+struct Job {
+    scenario: Box<dyn Scenario>,
+    /// The names of the servers that it is for; empty: all.
+    only: &'static [&'static str],
+}
+
+/// Measures everything that is asked for. What fails is in the report; an error is returned when
+/// nothing can be measured.
+pub(crate) fn make(arguments: &Arguments) -> Result<Report> {
+    let stop = Stop::by_signals()?;
+    let cores = Cores::available()?;
+    let (servers, missing) = chosen(arguments)?;
+    let jobs = jobs(&arguments.scenarios, &arguments.numbers)?;
+    let mut report = Report {
+        head: head(&cores, &arguments.numbers, &servers, &missing),
+        servers: servers.iter().map(|server| server.name().to_owned()).collect(),
+        entries: jobs.iter().map(|job| Entry::new(job, &servers)).collect(),
+        stopped: false,
+    };
+    cpu::pin(cores.of_load())?;
+    let patience = Duration::from_secs(arguments.numbers.patience as u64);
+    for (job, entry) in jobs.iter().zip(&mut report.entries) {
+        for round in 1..=arguments.numbers.rounds {
+            for (server, cell) in servers.iter().zip(&mut entry.cells) {
+                if cell.cannot.is_some() || cell.failure.is_some() {
+                    continue;
+                }
+                eprintln!("round {round}, {}: {}", server.name(), job.scenario.title());
+                let measured =
+                    measure(server.as_ref(), job.scenario.as_ref(), &cores, patience, &stop);
+                if stop.wished() {
+                    report.stopped = true;
+                    return Ok(report);
+                }
+                match measured {
+                    Ok(outcome) => cell.outcomes.push(outcome),
+                    Err(failure) => {
+                        eprintln!("failed: {}; {}", failure.reason, failure.last_words);
+                        cell.failure = Some(failure);
+                    }
+                }
+            }
+        }
+    }
+    Ok(report)
+}
+
+impl Report {
+    /// Whether everything could be measured.
+    pub(crate) fn complete(&self) -> bool {
+        let mut cells = self.entries.iter().flat_map(|entry| &entry.cells);
+        !self.stopped && cells.all(|cell| cell.failure.is_none())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.head {
+            writeln!(formatter, "* {line}")?;
+        }
+        let mut notes = Vec::new();
+        let mut head = vec!["scenario".to_owned()];
+        head.extend(self.servers.iter().cloned());
+        let mut table = Table::new(head);
+        for entry in &self.entries {
+            for (n, row) in entry.rows.iter().enumerate() {
+                let mut cells = vec![format!("{}: {row}", entry.title)];
+                cells.extend(entry.cells.iter().map(|cell| cell.text(n, &mut notes)));
+                table.push(cells);
+            }
+        }
+        write!(formatter, "\n{table}")?;
+        if !notes.is_empty() {
+            writeln!(formatter)?;
+        }
+        for (n, note) in notes.iter().enumerate() {
+            writeln!(formatter, "{}. {note}", n + 1)?;
+        }
+        if self.stopped {
+            writeln!(formatter, "\nStopped before the end.")?;
+        }
+        Ok(())
+    }
+}
+
+impl Entry {
+    fn new(job: &Job, servers: &[Box<dyn Server>]) -> Self {
+        let cells = servers.iter().map(|server| {
+            let ours = job.only.is_empty() || job.only.contains(&server.name());
+            let cannot = match server.cannot(job.scenario.work()) {
+                None if !ours => Some(""),
+                cannot => cannot,
+            };
+            Cell { cannot, ..Cell::default() }
+        });
+        Self {
+            title: job.scenario.title(),
+            rows: job.scenario.rows(),
+            cells: cells.collect(),
+        }
+    }
+}
+
+impl Cell {
+    /// What stands in its nth row. Longer explanations go to the notes.
+    fn text(&self, row: usize, notes: &mut Vec<String>) -> String {
+        if let Some(failure) = &self.failure {
+            if row > 0 {
+                return "failed".to_owned();
+            }
+            let note = note(&failure.last_words, notes);
+            return format!("failed: {} [{note}]", failure.reason);
+        }
+        match self.cannot {
+            Some("") => return "–".to_owned(),
+            Some(reason) => return format!("n/a [{}]", note(reason, notes)),
+            None => {}
+        }
+        let values: Vec<f64> = self.outcomes.iter().map(|outcome| outcome.figures[row]).collect();
+        let mut text = median_and_spread(&values);
+        let busy: Vec<f64> = self.outcomes.iter().filter_map(|outcome| outcome.load_busy).collect();
+        if row == 0 && !busy.is_empty() {
+            let busy = 100.0 * busy.iter().sum::<f64>() / busy.len() as f64;
+            text.push_str(&format!(", load {busy:.0} %"));
+        }
+        text
+    }
+}
+
+/// The number of a note with this text.
+fn note(text: &str, notes: &mut Vec<String>) -> usize {
+    let known = notes.iter().position(|note| note == text);
+    known.unwrap_or_else(|| {
+        notes.push(text.to_owned());
+        notes.len() - 1
+    }) + 1
+}
+
+fn measure(
+    server: &dyn Server,
+    scenario: &dyn Scenario,
+    cores: &Cores,
+    patience: Duration,
+    stop: &Stop,
+) -> std::result::Result<Outcome, Failure> {
+    let mut trial = Trial::start(server, scenario, cores, patience, stop.clone())
+        .map_err(|error| Failure { reason: error.to_string(), last_words: String::new() })?;
+    scenario.measure(&mut trial).map_err(|error| {
+        // That it is dead explains what else was seen.
+        let reason = match trial.check() {
+            Ok(()) => error.to_string(),
+            Err(death) => format!("{death}: {error}"),
+        };
+        Failure { reason, last_words: trial.process().last_words() }
+    })
+}
+
+/// The servers to measure, with what there is to say of those that are not installed.
+fn chosen(arguments: &Arguments) -> Result<(Vec<Box<dyn Server>>, Vec<String>)> {
+    let program = |name: &str| {
+        let chosen = arguments.servers.iter().find(|(server, _)| server == name);
+        chosen.and_then(|(_, program)| program.clone())
+    };
+    let mut all = server::all(program)?;
+    for (name, _) in &arguments.servers {
+        if !all.iter().any(|server| server.name() == name) {
+            let names: Vec<_> = all.iter().map(|server| server.name()).collect();
+            return Err(format!("no server {name}: there are {}", names.join(", ")).into());
+        }
+    }
+    let wanted = |name: &str| arguments.servers.iter().any(|(server, _)| server == name);
+    all.retain(|server| arguments.servers.is_empty() || wanted(server.name()));
+    let mut missing = Vec::new();
+    let mut installed = Vec::new();
+    for server in all {
+        match server.version() {
+            Ok(_) => installed.push(server),
+            Err(error) if wanted(server.name()) => {
+                return Err(format!("{error}: {}", server.remedy()).into());
+            }
+            Err(_) => missing.push(format!("{} ({})", server.name(), server.remedy())),
+        }
+    }
+    Ok((installed, missing))
+}
+
+fn jobs(names: &[String], numbers: &Numbers) -> Result<Vec<Job>> {
+    if let Some(unknown) = names.iter().find(|name| !SCENARIOS.contains(&name.as_str())) {
+        return Err(format!("no scenario {unknown}: there are {}", SCENARIOS.join(", ")).into());
+    }
+    let mut jobs = Vec::new();
+    let mut add = |scenario: Box<dyn Scenario>, only| jobs.push(Job { scenario, only });
+    let fanout = |pace, sessions, shared_cores| Fanout {
+        pace,
+        sessions,
+        deliveries: numbers.deliveries,
+        size: numbers.size,
+        shared_cores,
+    };
+    let unicast = |sessions| Unicast {
+        sessions,
+        posters: numbers.posters,
+        posts: numbers.sends,
+        size: numbers.size,
+    };
+    let idle = |connections| Idle { connections, settle: Duration::from_secs(numbers.settle as u64) };
+    for name in SCENARIOS.iter().filter(|name| names.is_empty() || names.iter().any(|n| n == *name))
+    {
+        match *name {
+            "idle" => numbers.connections.iter().for_each(|n| add(Box::new(idle(*n)), &[])),
+            "connect" => add(Box::new(Connect { handshakes: numbers.handshakes }), &[]),
+            "fanout" => {
+                for pace in [Pace::Stream, Pace::Barrier] {
+                    numbers.sessions.iter().for_each(|n| add(Box::new(fanout(pace, *n, None)), &[]));
+                }
+            }
+            "unicast" => add(Box::new(unicast(numbers.recipients)), &[]),
+            "receive" => add(
+                Box::new(Receive {
+                    clients: numbers.senders,
+                    messages: numbers.callbacks,
+                    size: numbers.size,
+                }),
+                &[],
+            ),
+            "scale" => {
+                numbers.scale.iter().for_each(|n| add(Box::new(idle(*n)), &OURS));
+                numbers.scale.iter().for_each(|n| add(Box::new(unicast(*n)), &OURS));
+                for n in &numbers.scale {
+                    add(Box::new(fanout(Pace::Stream, *n, None)), &OURS);
+                }
+                if let Some(most) = numbers.sessions.iter().max() {
+                    for cores in [1, 2] {
+                        add(Box::new(fanout(Pace::Stream, *most, Some(cores))), &["ekbo"]);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(jobs)
+}
+
+fn head(
+    cores: &Cores,
+    numbers: &Numbers,
+    servers: &[Box<dyn Server>],
+    missing: &[String],
+) -> Vec<String> {
+    let said = |program: &str, words: &[&str]| {
+        let output = Command::new(program).args(words).output().ok()?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()).filter(|s| !s.is_empty())
+    };
+    let unknown = || "unknown".to_owned();
+    let mut head = vec![
+        said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]).unwrap_or_else(unknown),
+        format!(
+            "commit {}",
+            said("git", &["describe", "--always", "--dirty"]).unwrap_or_else(unknown)
+        ),
+        format!(
+            "kernel {}, {}, {} cores",
+            said("uname", &["-r"]).unwrap_or_else(unknown),
+            cpu_model().unwrap_or_else(unknown),
+            cores.count()
+        ),
+        format!(
+            "median of {} rounds (least–most), interleaved; messages of {} bytes",
+            numbers.rounds, numbers.size
+        ),
+    ];
+    if cores.count() < 2 {
+        head.push("ONE CORE ONLY: servers share it with the load".to_owned());
+    }
+    for server in servers {
+        let version = server.version().unwrap_or_else(|error| error.to_string());
+        head.push(format!("{}: {version}", server.name()));
+    }
+    if !missing.is_empty() {
+        head.push(format!("not installed: {}", missing.join(", ")));
+    }
+    head
+}
+
+fn cpu_model() -> Option<String> {
+    let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = info.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}

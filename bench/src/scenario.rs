@@ -1,0 +1,42 @@
+//! What is measured about a server. Each scenario is one file in `scenario/`: it drives one server,
+//! freshly started for it ([`Trial`]), and returns one figure for each of its rows.
+
+use crate::Result;
+use crate::server::Work;
+use crate::trial::Trial;
+
+pub(crate) mod connect;
+pub(crate) mod fanout;
+pub(crate) mod idle;
+pub(crate) mod receive;
+pub(crate) mod unicast;
+
+pub(crate) trait Scenario {
+    /// What is done, with its numbers: the head of its rows.
+    fn title(&self) -> String;
+
+    /// What is measured, with its unit, in the order of [`Outcome::figures`].
+    fn rows(&self) -> Vec<&'static str>;
+
+    fn work(&self) -> Work;
+
+    /// How many clients there are at most at a time.
+    fn connections(&self) -> usize;
+
+    /// Processors for the server: one of its own, unless there shall be so many, which are then
+    /// shared with the load.
+    fn shared_cores(&self) -> Option<usize> {
+        None
+    }
+
+    /// Measures once. An error is the text of the cell: what failed and how far it had come.
+    fn measure(&self, trial: &mut Trial<'_>) -> Result<Outcome>;
+}
+
+/// What one measurement has shown.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Outcome {
+    pub(crate) figures: Vec<f64>,
+    /// Which part of its processor the load has used, from 0 to 1; `None` if that says nothing.
+    pub(crate) load_busy: Option<f64>,
+}

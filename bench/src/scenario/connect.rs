@@ -1,0 +1,66 @@
+//! Handshakes through the connect callback: each connection is opened, answered and closed, with
+//! some under way at a time.
+
+use crate::Result;
+use crate::load::Event;
+use crate::scenario::{Outcome, Scenario};
+use crate::server::Work;
+use crate::trial::{Trial, keys};
+
+/// Handshakes under way at a time.
+const UNDER_WAY: usize = 32;
+/// Keys go round: a client that comes back has its old one.
+const KEYS: usize = 10_000;
+
+pub(crate) struct Connect {
+    pub(crate) handshakes: usize,
+}
+
+impl Scenario for Connect {
+    fn title(&self) -> String {
+        "connect through the callback".to_owned()
+    }
+
+    fn rows(&self) -> Vec<&'static str> {
+        vec!["CPU s per 100,000 handshakes"]
+    }
+
+    fn work(&self) -> Work {
+        Work::Connect
+    }
+
+    fn connections(&self) -> usize {
+        UNDER_WAY
+    }
+
+    fn measure(&self, trial: &mut Trial<'_>) -> Result<Outcome> {
+        let keys = keys(KEYS);
+        open_and_close(trial, &keys, self.handshakes.div_ceil(5))?;
+        let window = trial.begin()?;
+        open_and_close(trial, &keys, self.handshakes)?;
+        let spent = trial.end(&window)?;
+        let cost = spent.server * 1e5 / self.handshakes as f64;
+        Ok(Outcome { figures: vec![cost], load_busy: Some(spent.load_busy()) })
+    }
+}
+
+fn open_and_close(trial: &mut Trial<'_>, keys: &[String], total: usize) -> Result<()> {
+    let (mut opened, mut closed) = (0, 0);
+    while closed < total {
+        while opened < total && opened < closed + UNDER_WAY {
+            trial.client(&keys[opened % keys.len()])?;
+            opened += 1;
+        }
+        let event = trial
+            .next()
+            .map_err(|error| format!("{error} (after {closed} of {total} handshakes)"))?;
+        match event {
+            Event::Ready(line) => {
+                trial.close(line);
+                closed += 1;
+            }
+            event => return Err(format!("unexpected from a new client: {event:?}").into()),
+        }
+    }
+    Ok(())
+}

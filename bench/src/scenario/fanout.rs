@@ -1,0 +1,157 @@
+//! A backend that posts each message to all sessions. *Stream*: the next post as soon as the last
+//! was answered. *Barrier*: the next when everybody has the last.
+
+use std::time::Instant;
+
+use crate::Result;
+use crate::latency::Latencies;
+use crate::load::{Event, Line, numbered_message};
+use crate::random::Random;
+use crate::scenario::{Outcome, Scenario};
+use crate::server::Work;
+use crate::trial::{Trial, keys};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    Stream,
+    Barrier,
+}
+
+pub(crate) struct Fanout {
+    pub(crate) pace: Pace,
+    pub(crate) sessions: usize,
+    /// Deliveries that are measured, rounded up to whole posts.
+    pub(crate) deliveries: usize,
+    pub(crate) size: usize,
+    pub(crate) shared_cores: Option<usize>,
+}
+
+impl Scenario for Fanout {
+    fn title(&self) -> String {
+        let pace = match self.pace {
+            Pace::Stream => "stream",
+            Pace::Barrier => "barrier",
+        };
+        let cores = match self.shared_cores {
+            Some(count) => format!(", {count} workers on {count} shared cores"),
+            None => String::new(),
+        };
+        format!("fanout {pace}, {} sessions{cores}", self.sessions)
+    }
+
+    fn rows(&self) -> Vec<&'static str> {
+        match self.pace {
+            Pace::Stream => vec!["CPU s per million deliveries", "1,000 deliveries per s"],
+            Pace::Barrier => {
+                vec!["CPU s per million deliveries", "delivery p50, ms", "delivery p99, ms"]
+            }
+        }
+    }
+
+    fn work(&self) -> Work {
+        Work::Fanout
+    }
+
+    fn connections(&self) -> usize {
+        self.sessions
+    }
+
+    fn shared_cores(&self) -> Option<usize> {
+        self.shared_cores
+    }
+
+    fn measure(&self, trial: &mut Trial<'_>) -> Result<Outcome> {
+        let mut keys = keys(self.sessions);
+        let clients = trial.clients(&keys)?;
+        let poster = trial.posters(1)?[0];
+        Random::new().shuffle(&mut keys);
+        let post = trial.server().post_to_all(trial.site(), &keys, &numbered_message(0, self.size));
+        let mut crowd = Crowd::new(&clients);
+        let posts = self.deliveries.div_ceil(self.sessions);
+
+        let mut latencies = Latencies::default();
+        crowd.deliver(trial, poster, &post, self.pace, posts.div_ceil(5), &mut latencies)?;
+        latencies = Latencies::default();
+        let window = trial.begin()?;
+        crowd.deliver(trial, poster, &post, self.pace, posts, &mut latencies)?;
+        let spent = trial.end(&window)?;
+
+        let deliveries = (posts * self.sessions) as f64;
+        let cost = spent.server * 1e6 / deliveries;
+        let figures = match self.pace {
+            Pace::Stream => vec![cost, deliveries / 1000.0 / spent.wall],
+            Pace::Barrier => vec![cost, latencies.percentile(50), latencies.percentile(99)],
+        };
+        Ok(Outcome { figures, load_busy: Some(spent.load_busy()) })
+    }
+}
+
+/// All clients and how many messages each of them has got.
+struct Crowd {
+    /// By the number of the line; `None` for what is not a client.
+    got: Vec<Option<usize>>,
+    clients: usize,
+    /// Messages that everybody shall have.
+    due: usize,
+}
+
+impl Crowd {
+    fn new(clients: &[Line]) -> Self {
+        let size = clients.iter().map(|line| line.number() + 1).max().unwrap_or_default();
+        let mut got = vec![None; size];
+        for client in clients {
+            got[client.number()] = Some(0);
+        }
+        Self { got, clients: clients.len(), due: 0 }
+    }
+
+    /// Posts so often, and returns when everybody has got every message exactly once.
+    fn deliver(
+        &mut self,
+        trial: &mut Trial<'_>,
+        poster: Line,
+        post: &[u8],
+        pace: Pace,
+        posts: usize,
+        latencies: &mut Latencies,
+    ) -> Result<()> {
+        self.due += posts;
+        let (mut posted, mut answered, mut delivered) = (0, 0, 0);
+        let mut posted_at = Instant::now();
+        while answered < posts || delivered < posts * self.clients {
+            let next = posted == answered
+                && posted < posts
+                && (pace == Pace::Stream || delivered == posted * self.clients);
+            if next {
+                posted += 1;
+                posted_at = Instant::now();
+                trial.write(poster, post)?;
+            }
+            let event = trial.next().map_err(|error| {
+                format!(
+                    "{error} (after {answered} of {posts} posts were answered and {delivered} of \
+                     {} messages delivered)",
+                    posts * self.clients
+                )
+            })?;
+            match event {
+                Event::Answered { count, .. } => answered += count,
+                Event::Messages { line, count, at } => {
+                    let Some(Some(got)) = self.got.get_mut(line.number()) else {
+                        return Err("somebody else has got a message".into());
+                    };
+                    *got += count;
+                    if *got > self.due {
+                        return Err(format!("a client has got {got} of {} messages", self.due).into());
+                    }
+                    delivered += count;
+                    if pace == Pace::Barrier {
+                        latencies.add(at - posted_at);
+                    }
+                }
+                event => return Err(format!("unexpected while posting: {event:?}").into()),
+            }
+        }
+        Ok(())
+    }
+}

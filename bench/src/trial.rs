@@ -1,0 +1,240 @@
+//! One server, started for one measurement, and the load for it; all is gone when it is dropped.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::cpu::{self, Cores};
+use crate::load::{Event, Lane, Line, Load};
+use crate::process::Process;
+use crate::scenario::Scenario;
+use crate::server::{Server, Site};
+use crate::stop::Stop;
+
+/// Handshakes under way at a time: fewer than a listener's queue holds.
+const HANDSHAKES: usize = 32;
+
+pub(crate) struct Trial<'a> {
+    server: &'a dyn Server,
+    site: Site,
+    process: Process,
+    load: Load,
+    /// How long nothing may happen.
+    patience: Duration,
+    last_event: Instant,
+    _directory: Directory,
+}
+
+/// What a measured stretch has used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spent {
+    /// Processor seconds of the server's processes.
+    pub(crate) server: f64,
+    /// Processor seconds of the load.
+    pub(crate) load: f64,
+    /// Seconds.
+    pub(crate) wall: f64,
+}
+
+impl Spent {
+    /// Which part of its processor the load has used.
+    pub(crate) fn load_busy(&self) -> f64 {
+        self.load / self.wall
+    }
+}
+
+/// The beginning of a measured stretch.
+pub(crate) struct Window {
+    server: Duration,
+    load: Duration,
+    began: Instant,
+}
+
+impl<'a> Trial<'a> {
+    /// Starts the server.
+    pub(crate) fn start(
+        server: &'a dyn Server,
+        scenario: &dyn Scenario,
+        cores: &Cores,
+        patience: Duration,
+        stop: Stop,
+    ) -> Result<Self> {
+        let directory = Directory::new()?;
+        let load = Load::new(stop)?;
+        let (theirs, workers) = match scenario.shared_cores() {
+            Some(count) => (cores.first(count), count),
+            None => (cores.of_server(), 1),
+        };
+        let site = Site {
+            work: scenario.work(),
+            directory: directory.0.clone(),
+            ports: free_ports()?,
+            backend: load.backend()?,
+            connections: scenario.connections(),
+            workers,
+        };
+        let command = server.prepare(&site)?;
+        let addresses = [server.client(&site, "nobody").address, server.poster(&site).address];
+        let log = site.directory.join("log");
+        let process = Process::start(command, log, theirs, cores.of_load(), &addresses)?;
+        let last_event = Instant::now();
+        Ok(Self { server, site, process, load, patience, last_event, _directory: directory })
+    }
+
+    /// What has happened next. An error when the server has died, or nothing happens any more.
+    pub(crate) fn next(&mut self) -> Result<Event> {
+        loop {
+            let event = self.load.next(self.server);
+            match event {
+                Ok(Event::Quiet) => {
+                    self.check()?;
+                    if self.last_event.elapsed() > self.patience {
+                        return Err(format!("stalled for {} s", self.patience.as_secs()).into());
+                    }
+                }
+                Ok(event) => {
+                    self.last_event = Instant::now();
+                    return Ok(event);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Passes the time until `end`, in which nothing is expected to happen.
+    pub(crate) fn rest_until(&mut self, end: Instant) -> Result<()> {
+        while Instant::now() < end {
+            match self.load.next(self.server)? {
+                Event::Quiet => self.check()?,
+                event => return Err(format!("unexpected while at rest: {event:?}").into()),
+            }
+        }
+        self.last_event = Instant::now();
+        Ok(())
+    }
+
+    /// Opens the clients with these keys, and returns when all are ready.
+    pub(crate) fn clients(&mut self, keys: &[String]) -> Result<Vec<Line>> {
+        let mut lines = Vec::with_capacity(keys.len());
+        let mut ready = 0;
+        while ready < keys.len() {
+            while lines.len() < keys.len() && lines.len() < ready + HANDSHAKES {
+                lines.push(self.client(&keys[lines.len()])?);
+            }
+            let event = self.next().map_err(|error| {
+                format!("{error} (after {ready} of {} clients had connected)", keys.len())
+            })?;
+            match event {
+                Event::Ready(_) => ready += 1,
+                event => return Err(format!("unexpected from a new client: {event:?}").into()),
+            }
+        }
+        Ok(lines)
+    }
+
+    /// Begins to open one client.
+    pub(crate) fn client(&mut self, key: &str) -> Result<Line> {
+        self.load.open(self.server.client(&self.site, key), Lane::Bulk)
+    }
+
+    /// Opens posters, and returns when all are ready.
+    pub(crate) fn posters(&mut self, count: usize) -> Result<Vec<Line>> {
+        let mut lines = Vec::with_capacity(count);
+        for _ in 0..count {
+            lines.push(self.load.open(self.server.poster(&self.site), Lane::Urgent)?);
+        }
+        for _ in 0..count {
+            match self.next()? {
+                Event::Ready(_) => {}
+                event => return Err(format!("unexpected from a new poster: {event:?}").into()),
+            }
+        }
+        Ok(lines)
+    }
+
+    pub(crate) fn write(&mut self, line: Line, bytes: &[u8]) -> Result<()> {
+        self.load.write(line, bytes)
+    }
+
+    pub(crate) fn close(&mut self, line: Line) {
+        self.load.close(line);
+    }
+
+    pub(crate) fn stop_reading(&mut self, line: Line) {
+        self.load.stop_reading(line);
+    }
+
+    pub(crate) fn server(&self) -> &'a dyn Server {
+        self.server
+    }
+
+    pub(crate) fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// An error if the server has ended.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        self.process.check()
+    }
+
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Begins to measure.
+    pub(crate) fn begin(&self) -> Result<Window> {
+        let server = self.process.cpu()?;
+        Ok(Window { server, load: cpu::used_here()?, began: Instant::now() })
+    }
+
+    /// What was used since the beginning.
+    pub(crate) fn end(&self, window: &Window) -> Result<Spent> {
+        let wall = window.began.elapsed();
+        let server = self.process.cpu()?.saturating_sub(window.server);
+        let load = cpu::used_here()?.saturating_sub(window.load);
+        Ok(Spent {
+            server: server.as_secs_f64(),
+            load: load.as_secs_f64(),
+            wall: wall.as_secs_f64(),
+        })
+    }
+}
+
+/// The keys of so many clients: short ones, all of a length.
+pub(crate) fn keys(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("c{n:07}")).collect()
+}
+
+/// A directory of its own for a server.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Result<Self> {
+        let process = std::process::id();
+        let path = (0..)
+            .map(|n: u64| std::env::temp_dir().join(format!("kuiperbelt-bench-{process}-{n}")))
+            .find(|path| !Path::new(path).exists())
+            .ok_or("no name is left for a directory")?;
+        std::fs::create_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // What cannot be removed is left to the system, which cleans this place up anyway.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Ports that are free, below those that the kernel gives to clients.
+fn free_ports() -> Result<[u16; 6]> {
+    let seed = std::process::id() as u16 % 400 * 30 + 12_000;
+    let mut ports = (seed..32_000).filter(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok());
+    let mut found = [0; 6];
+    for place in &mut found {
+        *place = ports.next().ok_or("no port between 12000 and 32000 is free")?;
+    }
+    Ok(found)
+}
