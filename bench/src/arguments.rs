@@ -184,14 +184,14 @@ mod tests {
 
     #[test]
     fn options_win_over_quick_wherever_they_stand() {
-        let arguments = parse("--sends 7 --quick --sessions 5,60_000 --server ekbo=/bin/ekbo \
-                               --server bare --scenario idle")
+        let arguments = parse(
+            "--sends 7 --quick --sessions 5,60_000 --server ekbo=/bin/ekbo \
+                               --server bare --scenario idle",
+        )
         .unwrap();
         let numbers = Numbers { sends: 7, sessions: vec![5, 60_000], ..Numbers::quick() };
-        let servers = vec![
-            ("ekbo".to_owned(), Some(PathBuf::from("/bin/ekbo"))),
-            ("bare".to_owned(), None),
-        ];
+        let servers =
+            vec![("ekbo".to_owned(), Some(PathBuf::from("/bin/ekbo"))), ("bare".to_owned(), None)];
         let scenarios = vec!["idle".to_owned()];
         assert_eq!(arguments, Arguments { servers, scenarios, numbers });
     }

@@ -81,12 +81,18 @@ struct Connection {
 enum Role {
     /// Says requests, posts and at last perhaps a handshake; where the body begins, if the head of
     /// the next one is known.
-    Http { head: Option<usize> },
+    Http {
+        head: Option<usize>,
+    },
     /// Waits for the backend to say yes; `gone` if the client did not wait that long.
-    Asking { gone: bool },
+    Asking {
+        gone: bool,
+    },
     Session(Rc<[u8]>),
     /// To the backend, for a client's handshake or, with `None`, a message.
-    Backend { ask: Option<Box<Ask>> },
+    Backend {
+        ask: Option<Box<Ask>>,
+    },
 }
 
 struct Ask {

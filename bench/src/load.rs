@@ -96,7 +96,10 @@ enum Slot {
         deaf: bool,
     },
     /// Opened by the server, to the backend.
-    Backend { pipe: Pipe, unread: Vec<u8> },
+    Backend {
+        pipe: Pipe,
+        unread: Vec<u8>,
+    },
 }
 
 struct Watch {

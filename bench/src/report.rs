@@ -11,6 +11,7 @@ use crate::scenario::connect::Connect;
 use crate::scenario::fanout::{Fanout, Pace};
 use crate::scenario::idle::Idle;
 use crate::scenario::receive::Receive;
+use crate::scenario::stuck::Stuck;
 use crate::scenario::unicast::Unicast;
 use crate::scenario::{Outcome, Scenario};
 use crate::server::{self, Server};
@@ -18,8 +19,7 @@ use crate::stop::Stop;
 use crate::table::{Table, median_and_spread};
 use crate::trial::Trial;
 
-const SCENARIOS: [&str; 7] =
-    ["idle", "connect", "fanout", "unicast", "receive", "stuck", "scale"];
+const SCENARIOS: [&str; 7] = ["idle", "connect", "fanout", "unicast", "receive", "stuck", "scale"];
 /// Those that are ours: how cost grows is asked of these only.
 const OURS: [&str; 2] = ["ekbo", "bare"];
 
@@ -147,11 +147,7 @@ impl Entry {
             };
             Cell { cannot, ..Cell::default() }
         });
-        Self {
-            title: job.scenario.title(),
-            rows: job.scenario.rows(),
-            cells: cells.collect(),
-        }
+        Self { title: job.scenario.title(), rows: job.scenario.rows(), cells: cells.collect() }
     }
 }
 
@@ -257,7 +253,8 @@ fn jobs(names: &[String], numbers: &Numbers) -> Result<Vec<Job>> {
         posts: numbers.sends,
         size: numbers.size,
     };
-    let idle = |connections| Idle { connections, settle: Duration::from_secs(numbers.settle as u64) };
+    let idle =
+        |connections| Idle { connections, settle: Duration::from_secs(numbers.settle as u64) };
     for name in SCENARIOS.iter().filter(|name| names.is_empty() || names.iter().any(|n| n == *name))
     {
         match *name {
@@ -265,7 +262,10 @@ fn jobs(names: &[String], numbers: &Numbers) -> Result<Vec<Job>> {
             "connect" => add(Box::new(Connect { handshakes: numbers.handshakes }), &[]),
             "fanout" => {
                 for pace in [Pace::Stream, Pace::Barrier] {
-                    numbers.sessions.iter().for_each(|n| add(Box::new(fanout(pace, *n, None)), &[]));
+                    numbers
+                        .sessions
+                        .iter()
+                        .for_each(|n| add(Box::new(fanout(pace, *n, None)), &[]));
                 }
             }
             "unicast" => add(Box::new(unicast(numbers.recipients)), &[]),
@@ -289,7 +289,13 @@ fn jobs(names: &[String], numbers: &Numbers) -> Result<Vec<Job>> {
                     }
                 }
             }
-            _ => {}
+            _ => {
+                for stuck in [0, numbers.stuck_sessions.div_ceil(10)] {
+                    let (sessions, posts) = (numbers.stuck_sessions, numbers.stuck_posts);
+                    let size = numbers.stuck_size;
+                    add(Box::new(Stuck { sessions, stuck, posts, size }), &[]);
+                }
+            }
         }
     }
     Ok(jobs)

@@ -1,6 +1,8 @@
 //! What is measured about a server. Each scenario is one file in `scenario/`: it drives one server,
 //! freshly started for it ([`Trial`]), and returns one figure for each of its rows.
 
+use std::time::Duration;
+
 use crate::Result;
 use crate::server::Work;
 use crate::trial::Trial;
@@ -9,6 +11,7 @@ pub(crate) mod connect;
 pub(crate) mod fanout;
 pub(crate) mod idle;
 pub(crate) mod receive;
+pub(crate) mod stuck;
 pub(crate) mod unicast;
 
 pub(crate) trait Scenario {
@@ -26,6 +29,11 @@ pub(crate) trait Scenario {
     /// Processors for the server: one of its own, unless there shall be so many, which are then
     /// shared with the load.
     fn shared_cores(&self) -> Option<usize> {
+        None
+    }
+
+    /// How long nothing may happen, if not as long as usual.
+    fn patience(&self) -> Option<Duration> {
         None
     }
 

@@ -147,5 +147,9 @@ fn said_by(command: &mut Command) -> Result<String> {
     let output = command.output().map_err(|error| format!("{}: {error}", name.display()))?;
     let said = if output.stdout.is_empty() { output.stderr } else { output.stdout };
     let line = String::from_utf8_lossy(&said).lines().next().unwrap_or_default().to_owned();
-    if output.status.success() { Ok(line) } else { Err(format!("{}: {line}", name.display()).into()) }
+    if output.status.success() {
+        Ok(line)
+    } else {
+        Err(format!("{}: {line}", name.display()).into())
+    }
 }

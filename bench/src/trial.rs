@@ -79,6 +79,7 @@ impl<'a> Trial<'a> {
         let log = site.directory.join("log");
         let process = Process::start(command, log, theirs, cores.of_load(), &addresses)?;
         let last_event = Instant::now();
+        let patience = scenario.patience().unwrap_or(patience);
         Ok(Self { server, site, process, load, patience, last_event, _directory: directory })
     }
 
@@ -231,7 +232,8 @@ impl Drop for Directory {
 /// Ports that are free, below those that the kernel gives to clients.
 fn free_ports() -> Result<[u16; 6]> {
     let seed = std::process::id() as u16 % 400 * 30 + 12_000;
-    let mut ports = (seed..32_000).filter(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok());
+    let mut ports =
+        (seed..32_000).filter(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok());
     let mut found = [0; 6];
     for place in &mut found {
         *place = ports.next().ok_or("no port between 12000 and 32000 is free")?;

@@ -46,7 +46,11 @@ impl<'a> Request<'a> {
     /// The first request in `bytes` and its size; `None` if it has not arrived completely.
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Option<(Self, usize)>> {
         let Some(end) = end_of_head(bytes) else {
-            return if bytes.len() > MAX_HEAD { Err("a head without end".into()) } else { Ok(None) };
+            return if bytes.len() > MAX_HEAD {
+                Err("a head without end".into())
+            } else {
+                Ok(None)
+            };
         };
         let head = std::str::from_utf8(&bytes[..end])?;
         let size = end + content_length(head)?;

@@ -195,7 +195,9 @@ fn header(bytes: &[u8]) -> Result<Option<(usize, u64)>> {
     }
     Ok(match second {
         126 => bytes.get(2..4).map(|two| (4, two.iter().fold(0, |n, b| n << 8 | u64::from(*b)))),
-        127 => bytes.get(2..10).map(|many| (10, many.iter().fold(0, |n, b| n << 8 | u64::from(*b)))),
+        127 => {
+            bytes.get(2..10).map(|many| (10, many.iter().fold(0, |n, b| n << 8 | u64::from(*b))))
+        }
         length => Some((2, u64::from(*length))),
     })
 }

@@ -1,7 +1,7 @@
 //! A backend that posts each message to all sessions. *Stream*: the next post as soon as the last
 //! was answered. *Barrier*: the next when everybody has the last.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::latency::Latencies;
@@ -69,25 +69,25 @@ impl Scenario for Fanout {
         let mut crowd = Crowd::new(&clients);
         let posts = self.deliveries.div_ceil(self.sessions);
 
-        let mut latencies = Latencies::default();
-        crowd.deliver(trial, poster, &post, self.pace, posts.div_ceil(5), &mut latencies)?;
-        latencies = Latencies::default();
+        crowd.deliver(trial, poster, &post, self.pace, posts.div_ceil(5))?;
         let window = trial.begin()?;
-        crowd.deliver(trial, poster, &post, self.pace, posts, &mut latencies)?;
+        let mut heard = crowd.deliver(trial, poster, &post, self.pace, posts)?;
         let spent = trial.end(&window)?;
 
         let deliveries = (posts * self.sessions) as f64;
         let cost = spent.server * 1e6 / deliveries;
         let figures = match self.pace {
             Pace::Stream => vec![cost, deliveries / 1000.0 / spent.wall],
-            Pace::Barrier => vec![cost, latencies.percentile(50), latencies.percentile(99)],
+            Pace::Barrier => {
+                vec![cost, heard.latencies.percentile(50), heard.latencies.percentile(99)]
+            }
         };
         Ok(Outcome { figures, load_busy: Some(spent.load_busy()) })
     }
 }
 
-/// All clients and how many messages each of them has got.
-struct Crowd {
+/// The clients who listen, and how many messages each of them has got.
+pub(super) struct Crowd {
     /// By the number of the line; `None` for what is not a client.
     got: Vec<Option<usize>>,
     clients: usize,
@@ -95,8 +95,17 @@ struct Crowd {
     due: usize,
 }
 
+/// How it went.
+#[derive(Default)]
+pub(super) struct Heard {
+    /// From a post to each delivery, if each post waits for the last one's deliveries.
+    pub(super) latencies: Latencies,
+    /// The longest time without any delivery, from the first post on.
+    pub(super) longest_pause: Duration,
+}
+
 impl Crowd {
-    fn new(clients: &[Line]) -> Self {
+    pub(super) fn new(clients: &[Line]) -> Self {
         let size = clients.iter().map(|line| line.number() + 1).max().unwrap_or_default();
         let mut got = vec![None; size];
         for client in clients {
@@ -106,18 +115,19 @@ impl Crowd {
     }
 
     /// Posts so often, and returns when everybody has got every message exactly once.
-    fn deliver(
+    pub(super) fn deliver(
         &mut self,
         trial: &mut Trial<'_>,
         poster: Line,
         post: &[u8],
         pace: Pace,
         posts: usize,
-        latencies: &mut Latencies,
-    ) -> Result<()> {
+    ) -> Result<Heard> {
         self.due += posts;
         let (mut posted, mut answered, mut delivered) = (0, 0, 0);
         let mut posted_at = Instant::now();
+        let mut last_delivery = posted_at;
+        let mut heard = Heard::default();
         while answered < posts || delivered < posts * self.clients {
             let next = posted == answered
                 && posted < posts
@@ -142,16 +152,21 @@ impl Crowd {
                     };
                     *got += count;
                     if *got > self.due {
-                        return Err(format!("a client has got {got} of {} messages", self.due).into());
+                        return Err(
+                            format!("a client has got {got} of {} messages", self.due).into()
+                        );
                     }
                     delivered += count;
+                    heard.longest_pause = heard.longest_pause.max(at - last_delivery);
+                    last_delivery = at;
                     if pace == Pace::Barrier {
-                        latencies.add(at - posted_at);
+                        // One for each, since nobody has more than one to come.
+                        heard.latencies.add(at - posted_at);
                     }
                 }
                 event => return Err(format!("unexpected while posting: {event:?}").into()),
             }
         }
-        Ok(())
+        Ok(heard)
     }
 }
