@@ -21,7 +21,7 @@ usage: bench [OPTION...]
   --senders N              receive: clients that send them (64)
   --handshakes N           connect: connections opened and closed (20000)
   --connections N,N        idle: connections that are held (10000,19000)
-  --settle SECONDS         idle: memory has not changed for so long (12)
+  --settle MS              idle: memory has not changed for so long (12000)
   --stuck-sessions N       stuck: sessions, of which a tenth never reads (1000)
   --stuck-posts N          stuck: posts (1000)
   --stuck-size BYTES       stuck: of a message (4096)
@@ -74,7 +74,7 @@ impl Default for Numbers {
             senders: 64,
             handshakes: 20_000,
             connections: vec![10_000, 19_000],
-            settle: 12,
+            settle: 12_000,
             stuck_sessions: 1000,
             stuck_posts: 1000,
             stuck_size: 4096,
@@ -93,7 +93,7 @@ impl Numbers {
             callbacks: 20_000,
             handshakes: 5000,
             connections: vec![5000],
-            settle: 2,
+            settle: 2000,
             stuck_posts: 200,
             scale: vec![1000, 5000],
             ..Self::default()
@@ -108,20 +108,26 @@ impl Arguments {
         let mut numbers = if quick { Numbers::quick() } else { Numbers::default() };
         let (mut servers, mut scenarios) = (Vec::new(), Vec::new());
         let mut words = words.iter().filter(|word| *word != "--quick");
-        while let Some(option) = words.next() {
-            let Some(name) = option.strip_prefix("--") else {
-                return Err(format!("{option} is no option\n{USAGE}").into());
+        while let Some(word) = words.next() {
+            let (option, value) = match word.split_once('=') {
+                Some((option, value)) => (option, Some(value)),
+                None => (word.as_str(), None),
             };
+            if !option.starts_with("--") {
+                return Err(format!("{option} is no option\n{USAGE}").into());
+            }
             if !USAGE.lines().any(|line| line.trim().starts_with(&format!("{option} "))) {
                 return Err(format!("there is no option {option}\n{USAGE}").into());
             }
-            let value = words.next().ok_or_else(|| format!("{option} needs a value\n{USAGE}"))?;
+            let value = value.or_else(|| words.next().map(String::as_str));
+            let value = value.ok_or_else(|| format!("{option} needs a value\n{USAGE}"))?;
+            let name = option.trim_start_matches('-');
             match name {
                 "server" => servers.push(match value.split_once('=') {
                     Some((name, program)) => (name.to_owned(), Some(PathBuf::from(program))),
-                    None => (value.clone(), None),
+                    None => (value.to_owned(), None),
                 }),
-                "scenario" => scenarios.push(value.clone()),
+                "scenario" => scenarios.push(value.to_owned()),
                 "sessions" => numbers.sessions = list(option, value)?,
                 "connections" => numbers.connections = list(option, value)?,
                 "scale" => numbers.scale = list(option, value)?,
@@ -185,7 +191,7 @@ mod tests {
     #[test]
     fn options_win_over_quick_wherever_they_stand() {
         let arguments = parse(
-            "--sends 7 --quick --sessions 5,60_000 --server ekbo=/bin/ekbo \
+            "--sends 7 --quick --sessions 5,60_000 --server=ekbo=/bin/ekbo \
                                --server bare --scenario idle",
         )
         .unwrap();

@@ -8,6 +8,9 @@ use nix::unistd::Pid;
 
 use crate::Result;
 
+/// Of /proc/stat, on every Linux.
+const TICK_MS: u64 = 10;
+
 /// What a process has used so far with all its threads, those that have ended included.
 pub(crate) fn used_by(process: Pid) -> Result<Duration> {
     let clock = ClockId::pid_cpu_clock_id(process)
@@ -18,6 +21,19 @@ pub(crate) fn used_by(process: Pid) -> Result<Duration> {
 /// What this process has used so far.
 pub(crate) fn used_here() -> Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?.into())
+}
+
+/// What all processes have used of all processors since the system started.
+pub(crate) fn used_by_all() -> Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/stat")?;
+    let fields = stat.lines().next().and_then(|line| line.strip_prefix("cpu ")).unwrap_or_default();
+    let ticks: Vec<u64> =
+        fields.split_whitespace().map(str::parse).collect::<std::result::Result<_, _>>()?;
+    // user, nice, system, idle, iowait, irq, softirq: all but the two that are none.
+    let [user, nice, system, _, _, irq, softirq, ..] = ticks[..] else {
+        return Err("/proc/stat does not begin with the use of all processors".into());
+    };
+    Ok(Duration::from_millis((user + nice + system + irq + softirq) * TICK_MS))
 }
 
 /// Which processors are for whom.

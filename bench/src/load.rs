@@ -13,12 +13,14 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::Result;
-use crate::load::http::Request;
-use crate::load::pipe::Pipe;
-use crate::server::{Dial, Server, Wire};
+use crate::load::backend::Backend;
+use crate::load::outgoing::Outgoing;
+use crate::server::{Dial, Server};
 use crate::stop::Stop;
 
+mod backend;
 pub(crate) mod http;
+mod outgoing;
 mod pipe;
 pub(crate) mod tunnel;
 pub(crate) mod websocket;
@@ -87,19 +89,9 @@ pub(crate) struct Load {
 enum Slot {
     Free,
     /// Opened by the load.
-    Line {
-        pipe: Pipe,
-        wire: Box<dyn Wire>,
-        /// Whether there is no greeting to be answered.
-        silent: bool,
-        ready: bool,
-        deaf: bool,
-    },
-    /// Opened by the server, to the backend.
-    Backend {
-        pipe: Pipe,
-        unread: Vec<u8>,
-    },
+    Outgoing(Outgoing),
+    /// Opened by the server.
+    Backend(Backend),
 }
 
 struct Watch {
@@ -114,6 +106,19 @@ struct Turn {
     readable: bool,
     writable: bool,
     closed: bool,
+}
+
+impl Turn {
+    /// Whether there is something to read, if only that there will be nothing more.
+    fn brings_bytes(self) -> bool {
+        self.readable || self.closed
+    }
+
+    /// Whether reading can end after `size` bytes: a short read has emptied the socket, and what
+    /// comes next is an event of its own. That does not hold for the end.
+    fn was_all(self, size: usize, buffer: &[u8]) -> bool {
+        size < buffer.len() && !self.closed
+    }
 }
 
 impl Load {
@@ -149,18 +154,15 @@ impl Load {
 
     /// Begins to open a connection; an event says when it is ready.
     pub(crate) fn open(&mut self, dial: Dial, lane: Lane) -> Result<Line> {
-        let stream = pipe::connect(dial.address, self.opened)?;
+        let outgoing = Outgoing::open(dial, self.opened)?;
         self.opened += 1;
-        let silent = dial.greeting.is_empty();
-        let pipe = Pipe::new(stream, dial.greeting);
-        let wire = dial.wire;
-        Ok(Line(self.keep(Slot::Line { pipe, wire, silent, ready: false, deaf: false }, lane)?))
+        Ok(Line(self.keep(Slot::Outgoing(outgoing), lane)?))
     }
 
     /// Writes; what the socket does not take at once follows when it does.
     pub(crate) fn write(&mut self, line: Line, bytes: &[u8]) -> Result<()> {
         match &mut self.slots[line.0] {
-            Slot::Line { pipe, .. } => pipe.write(bytes),
+            Slot::Outgoing(outgoing) => outgoing.pipe.write(bytes),
             _ => Err("a connection is used that is not open".into()),
         }
     }
@@ -173,8 +175,8 @@ impl Load {
 
     /// Never reads from a connection again.
     pub(crate) fn stop_reading(&mut self, line: Line) {
-        if let Slot::Line { deaf, .. } = &mut self.slots[line.0] {
-            *deaf = true;
+        if let Slot::Outgoing(outgoing) = &mut self.slots[line.0] {
+            outgoing.stop_reading();
         }
     }
 
@@ -185,8 +187,13 @@ impl Load {
                 return Ok(event);
             }
             self.stop.check()?;
-            self.bulk.poll(GLANCE)?;
-            self.urgent.poll(Duration::ZERO)?;
+            self.bulk.poll(if self.urgent.was_full() { Duration::ZERO } else { GLANCE })?;
+            // With more to come, the word that there is something urgent may be among that.
+            let urgent = self.bulk.was_full() || self.urgent.was_full() || self.bulk.says(URGENT);
+            self.urgent.clear();
+            if urgent {
+                self.urgent.poll(Duration::ZERO)?;
+            }
             self.turns.clear();
             self.turns.extend(self.urgent.turns());
             self.turns.extend(self.bulk.turns());
@@ -211,8 +218,11 @@ impl Load {
             Lane::Bulk => &self.bulk.poll,
             Lane::Urgent => &self.urgent.poll,
         };
-        if let Slot::Line { pipe, .. } | Slot::Backend { pipe, .. } = &mut slot {
-            poll.registry().register(pipe.stream(), Token(number), BOTH)?;
+        match &mut slot {
+            Slot::Outgoing(Outgoing { pipe, .. }) | Slot::Backend(Backend { pipe, .. }) => {
+                poll.registry().register(pipe.stream(), Token(number), BOTH)?;
+            }
+            Slot::Free => {}
         }
         match self.slots.get_mut(number) {
             Some(place) => *place = slot,
@@ -226,8 +236,7 @@ impl Load {
             match self.listener.accept() {
                 Ok((stream, _)) => {
                     stream.set_nodelay(true)?;
-                    let pipe = Pipe::new(stream, Vec::new());
-                    self.keep(Slot::Backend { pipe, unread: Vec::new() }, Lane::Urgent)?;
+                    self.keep(Slot::Backend(Backend::new(stream)), Lane::Urgent)?;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(format!("the backend cannot accept: {error}").into()),
@@ -236,70 +245,16 @@ impl Load {
     }
 
     fn serve(&mut self, number: usize, turn: Turn, server: &dyn Server) -> Result<()> {
-        let line = Line(number);
-        match &mut self.slots[number] {
-            Slot::Line { deaf: true, .. } | Slot::Free => {}
-            Slot::Line { pipe, wire, silent, ready, .. } => {
-                if turn.writable {
-                    pipe.flush()?;
-                    if *silent && !*ready {
-                        *ready = true;
-                        self.happened.push_back(Event::Ready(line));
-                    }
-                }
-                while turn.readable || turn.closed {
-                    let Some(size) = pipe.read(&mut self.buffer)? else { break };
-                    if size == 0 {
-                        return Err("a connection was closed by the server".into());
-                    }
-                    let heard = wire.hear(&self.buffer[..size], &mut self.reply)?;
-                    if heard.ready && !*ready {
-                        *ready = true;
-                        self.happened.push_back(Event::Ready(line));
-                    }
-                    if heard.messages > 0 {
-                        let (count, at) = (heard.messages, Instant::now());
-                        self.happened.push_back(Event::Messages { line, count, at });
-                    }
-                    if heard.answers > 0 {
-                        self.happened.push_back(Event::Answered { line, count: heard.answers });
-                    }
-                    if !self.reply.is_empty() {
-                        pipe.write(&self.reply)?;
-                        self.reply.clear();
-                    }
-                    // A short read has emptied the socket, so that the next bytes are an event.
-                    if size < self.buffer.len() && !turn.closed {
-                        break;
-                    }
-                }
+        let Self { slots, buffer, reply, happened, .. } = self;
+        match &mut slots[number] {
+            // Closed just now.
+            Slot::Free => {}
+            Slot::Outgoing(outgoing) => {
+                outgoing.serve(Line(number), turn, buffer, reply, happened)?;
             }
-            Slot::Backend { pipe, unread } => {
-                pipe.flush()?;
-                while turn.readable || turn.closed {
-                    let size = match pipe.read(&mut self.buffer) {
-                        Ok(None) => break,
-                        // Servers may end these connections as they like.
-                        Ok(Some(0)) | Err(_) => {
-                            self.close(line);
-                            return Ok(());
-                        }
-                        Ok(Some(size)) => size,
-                    };
-                    unread.extend_from_slice(&self.buffer[..size]);
-                    let mut done = 0;
-                    while let Some((request, size)) = Request::read(&unread[done..])? {
-                        if let Some(message) = server.backend(&request, &mut self.reply) {
-                            self.happened.push_back(Event::Received(number_in(message)?));
-                        }
-                        done += size;
-                    }
-                    unread.drain(..done);
-                    pipe.write(&self.reply)?;
-                    self.reply.clear();
-                    if size < self.buffer.len() && !turn.closed {
-                        break;
-                    }
+            Slot::Backend(backend) => {
+                if !backend.serve(turn, server, buffer, reply, happened)? {
+                    self.close(Line(number));
                 }
             }
         }
@@ -321,6 +276,19 @@ impl Watch {
             }
             other => Ok(other?),
         }
+    }
+
+    /// Whether there may be more than was said.
+    fn was_full(&self) -> bool {
+        self.events.iter().count() == EVENTS_AT_A_TIME
+    }
+
+    fn says(&self, token: Token) -> bool {
+        self.events.iter().any(|event| event.token() == token)
+    }
+
+    fn clear(&mut self) {
+        self.events.clear();
     }
 
     fn turns(&self) -> impl Iterator<Item = Turn> {

@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 pub(crate) struct Process {
     child: Child,
-    /// The child and its descendants, as they were when it was ready.
+    /// The child and its descendants, when they were last looked up.
     members: Vec<Pid>,
     log: PathBuf,
 }
@@ -53,7 +53,7 @@ impl Process {
                 std::thread::sleep(PAUSE);
             }
         }
-        process.members = descendants(process.root())?;
+        process.find_members()?;
         Ok(process)
     }
 
@@ -65,6 +65,12 @@ impl Process {
             None => format!("status {}", status.code().unwrap_or_default()),
         };
         Err(format!("the server has ended with {how}").into())
+    }
+
+    /// Looks up which processes belong to it by now: some start others late.
+    pub(crate) fn find_members(&mut self) -> Result<()> {
+        self.members = descendants(self.root())?;
+        Ok(())
     }
 
     /// Processor time of all its processes so far.

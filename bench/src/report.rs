@@ -17,9 +17,10 @@ use crate::scenario::{Outcome, Scenario};
 use crate::server::{self, Server};
 use crate::stop::Stop;
 use crate::table::{Table, median_and_spread};
-use crate::trial::Trial;
+use crate::trial::{Spent, Trial};
 
-const SCENARIOS: [&str; 7] = ["idle", "connect", "fanout", "unicast", "receive", "stuck", "scale"];
+const SCENARIOS: [&str; 7] = ["idle", "connect", "fanout", "unicast", "receive", "stuck", SCALE];
+const SCALE: &str = "scale";
 /// Those that are ours: how cost grows is asked of these only.
 const OURS: [&str; 2] = ["ekbo", "bare"];
 
@@ -56,6 +57,14 @@ struct Job {
     scenario: Box<dyn Scenario>,
     /// The names of the servers that it is for; empty: all.
     only: &'static [&'static str],
+    /// Before its title.
+    prefix: &'static str,
+}
+
+struct Chosen {
+    installed: Vec<Box<dyn Server>>,
+    /// Names, and how to install them.
+    missing: Vec<String>,
 }
 
 /// Measures everything that is asked for. What fails is in the report; an error is returned when
@@ -63,7 +72,7 @@ struct Job {
 pub(crate) fn make(arguments: &Arguments) -> Result<Report> {
     let stop = Stop::by_signals()?;
     let cores = Cores::available()?;
-    let (servers, missing) = chosen(arguments)?;
+    let Chosen { installed: servers, missing } = chosen(arguments)?;
     let jobs = jobs(&arguments.scenarios, &arguments.numbers)?;
     let mut report = Report {
         head: head(&cores, &arguments.numbers, &servers, &missing),
@@ -74,7 +83,8 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Report> {
     cpu::pin(cores.of_load())?;
     let patience = Duration::from_secs(arguments.numbers.patience as u64);
     for (job, entry) in jobs.iter().zip(&mut report.entries) {
-        for round in 1..=arguments.numbers.rounds {
+        let rounds = if job.scenario.is_steady() { 1 } else { arguments.numbers.rounds };
+        for round in 1..=rounds {
             for (server, cell) in servers.iter().zip(&mut entry.cells) {
                 if cell.cannot.is_some() || cell.failure.is_some() {
                     continue;
@@ -105,6 +115,15 @@ impl Report {
         let mut cells = self.entries.iter().flat_map(|entry| &entry.cells);
         !self.stopped && cells.all(|cell| cell.failure.is_none())
     }
+
+    /// Processors used by what was not measured, which disturbs, in the stretch at this percentile.
+    fn disturbance(&self, percentile: usize) -> f64 {
+        let cells = self.entries.iter().flat_map(|entry| &entry.cells);
+        let mut others: Vec<f64> = cells.flat_map(Cell::spent).map(Spent::others_busy).collect();
+        others.sort_by(f64::total_cmp);
+        let last = others.len().saturating_sub(1);
+        others.get(last * percentile / 100).copied().unwrap_or_default()
+    }
 }
 
 impl fmt::Display for Report {
@@ -112,6 +131,13 @@ impl fmt::Display for Report {
         for line in &self.head {
             writeln!(formatter, "* {line}")?;
         }
+        writeln!(
+            formatter,
+            "* other processes used {} of one processor while servers were measured (median), {} \
+             at worst",
+            percent(self.disturbance(50)),
+            percent(self.disturbance(100))
+        )?;
         let mut notes = Vec::new();
         let mut head = vec!["scenario".to_owned()];
         head.extend(self.servers.iter().cloned());
@@ -147,11 +173,19 @@ impl Entry {
             };
             Cell { cannot, ..Cell::default() }
         });
-        Self { title: job.scenario.title(), rows: job.scenario.rows(), cells: cells.collect() }
+        Self {
+            title: format!("{}{}", job.prefix, job.scenario.title()),
+            rows: job.scenario.rows(),
+            cells: cells.collect(),
+        }
     }
 }
 
 impl Cell {
+    fn spent(&self) -> impl Iterator<Item = &Spent> {
+        self.outcomes.iter().filter_map(|outcome| outcome.spent.as_ref())
+    }
+
     /// What stands in its nth row. Longer explanations go to the notes.
     fn text(&self, row: usize, notes: &mut Vec<String>) -> String {
         if let Some(failure) = &self.failure {
@@ -168,13 +202,18 @@ impl Cell {
         }
         let values: Vec<f64> = self.outcomes.iter().map(|outcome| outcome.figures[row]).collect();
         let mut text = median_and_spread(&values);
-        let busy: Vec<f64> = self.outcomes.iter().filter_map(|outcome| outcome.load_busy).collect();
+        let busy: Vec<f64> = self.spent().map(|spent| spent.load_busy()).collect();
         if row == 0 && !busy.is_empty() {
-            let busy = 100.0 * busy.iter().sum::<f64>() / busy.len() as f64;
-            text.push_str(&format!(", load {busy:.0} %"));
+            let busy = busy.iter().sum::<f64>() / busy.len() as f64;
+            text.push_str(&format!(", load {}", percent(busy)));
         }
         text
     }
+}
+
+/// Of one processor.
+fn percent(part: f64) -> String {
+    format!("{:.0} %", part * 100.0)
 }
 
 /// The number of a note with this text.
@@ -201,12 +240,12 @@ fn measure(
             Ok(()) => error.to_string(),
             Err(death) => format!("{death}: {error}"),
         };
-        Failure { reason, last_words: trial.process().last_words() }
+        Failure { reason, last_words: trial.last_words() }
     })
 }
 
-/// The servers to measure, with what there is to say of those that are not installed.
-fn chosen(arguments: &Arguments) -> Result<(Vec<Box<dyn Server>>, Vec<String>)> {
+/// The servers to measure; those that are named must be installed.
+fn chosen(arguments: &Arguments) -> Result<Chosen> {
     let program = |name: &str| {
         let chosen = arguments.servers.iter().find(|(server, _)| server == name);
         chosen.and_then(|(_, program)| program.clone())
@@ -231,74 +270,77 @@ fn chosen(arguments: &Arguments) -> Result<(Vec<Box<dyn Server>>, Vec<String>)> 
             Err(_) => missing.push(format!("{} ({})", server.name(), server.remedy())),
         }
     }
-    Ok((installed, missing))
+    Ok(Chosen { installed, missing })
 }
 
 fn jobs(names: &[String], numbers: &Numbers) -> Result<Vec<Job>> {
     if let Some(unknown) = names.iter().find(|name| !SCENARIOS.contains(&name.as_str())) {
         return Err(format!("no scenario {unknown}: there are {}", SCENARIOS.join(", ")).into());
     }
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
     let mut jobs = Vec::new();
-    let mut add = |scenario: Box<dyn Scenario>, only| jobs.push(Job { scenario, only });
-    let fanout = |pace, sessions, shared_cores| Fanout {
-        pace,
-        sessions,
-        deliveries: numbers.deliveries,
-        size: numbers.size,
-        shared_cores,
+    for name in SCENARIOS.iter().filter(|name| wanted(name)) {
+        let (only, prefix): (&[&str], _) =
+            if *name == SCALE { (&OURS, "scale: ") } else { (&[], "") };
+        let scenarios = scenarios(name, numbers).into_iter();
+        jobs.extend(scenarios.map(|scenario| Job { scenario, only, prefix }));
+    }
+    Ok(jobs)
+}
+
+/// What belongs to a name, with its numbers.
+fn scenarios(name: &str, numbers: &Numbers) -> Vec<Box<dyn Scenario>> {
+    let mut scenarios: Vec<Box<dyn Scenario>> = Vec::new();
+    let mut add = |scenario| scenarios.push(scenario);
+    let settle = Duration::from_millis(numbers.settle as u64);
+    let &Numbers { size, deliveries, posters, sends, .. } = numbers;
+    let fanout = |pace, sessions, shared_cores| {
+        Box::new(Fanout { pace, sessions, deliveries, size, shared_cores })
     };
-    let unicast = |sessions| Unicast {
-        sessions,
-        posters: numbers.posters,
-        posts: numbers.sends,
-        size: numbers.size,
-    };
-    let idle =
-        |connections| Idle { connections, settle: Duration::from_secs(numbers.settle as u64) };
-    for name in SCENARIOS.iter().filter(|name| names.is_empty() || names.iter().any(|n| n == *name))
-    {
-        match *name {
-            "idle" => numbers.connections.iter().for_each(|n| add(Box::new(idle(*n)), &[])),
-            "connect" => add(Box::new(Connect { handshakes: numbers.handshakes }), &[]),
-            "fanout" => {
-                for pace in [Pace::Stream, Pace::Barrier] {
-                    numbers
-                        .sessions
-                        .iter()
-                        .for_each(|n| add(Box::new(fanout(pace, *n, None)), &[]));
-                }
+    let unicast = |sessions| Box::new(Unicast { sessions, posters, posts: sends, size });
+    match name {
+        "idle" => {
+            for connections in numbers.connections.iter().copied() {
+                add(Box::new(Idle { connections, settle }));
             }
-            "unicast" => add(Box::new(unicast(numbers.recipients)), &[]),
-            "receive" => add(
-                Box::new(Receive {
-                    clients: numbers.senders,
-                    messages: numbers.callbacks,
-                    size: numbers.size,
-                }),
-                &[],
-            ),
-            "scale" => {
-                numbers.scale.iter().for_each(|n| add(Box::new(idle(*n)), &OURS));
-                numbers.scale.iter().for_each(|n| add(Box::new(unicast(*n)), &OURS));
-                for n in &numbers.scale {
-                    add(Box::new(fanout(Pace::Stream, *n, None)), &OURS);
-                }
-                if let Some(most) = numbers.sessions.iter().max() {
-                    for cores in [1, 2] {
-                        add(Box::new(fanout(Pace::Stream, *most, Some(cores))), &["ekbo"]);
-                    }
-                }
-            }
-            _ => {
-                for stuck in [0, numbers.stuck_sessions.div_ceil(10)] {
-                    let (sessions, posts) = (numbers.stuck_sessions, numbers.stuck_posts);
-                    let size = numbers.stuck_size;
-                    add(Box::new(Stuck { sessions, stuck, posts, size }), &[]);
+        }
+        "connect" => add(Box::new(Connect { handshakes: numbers.handshakes })),
+        "fanout" => {
+            for pace in [Pace::Stream, Pace::Barrier] {
+                for sessions in numbers.sessions.iter().copied() {
+                    add(fanout(pace, sessions, None));
                 }
             }
         }
+        "unicast" => add(unicast(numbers.recipients)),
+        "receive" => {
+            let (clients, messages) = (numbers.senders, numbers.callbacks);
+            add(Box::new(Receive { clients, messages, size }));
+        }
+        "stuck" => {
+            let (sessions, posts) = (numbers.stuck_sessions, numbers.stuck_posts);
+            for stuck in [0, sessions.div_ceil(10)] {
+                add(Box::new(Stuck { sessions, stuck, posts, size: numbers.stuck_size }));
+            }
+        }
+        SCALE => {
+            for connections in numbers.scale.iter().copied() {
+                add(Box::new(Idle { connections, settle }));
+            }
+            for sessions in numbers.scale.iter().copied() {
+                add(unicast(sessions));
+            }
+            for sessions in numbers.scale.iter().copied() {
+                add(fanout(Pace::Stream, sessions, None));
+            }
+            if let Some(sessions) = numbers.sessions.iter().copied().max() {
+                add(fanout(Pace::Stream, sessions, None));
+                add(fanout(Pace::Stream, sessions, Some(2)));
+            }
+        }
+        other => unreachable!("{other} is not in the list of scenarios"),
     }
-    Ok(jobs)
+    scenarios
 }
 
 fn head(

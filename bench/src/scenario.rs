@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::Result;
 use crate::server::Work;
-use crate::trial::Trial;
+use crate::trial::{Spent, Trial};
 
 pub(crate) mod connect;
 pub(crate) mod fanout;
@@ -32,6 +32,11 @@ pub(crate) trait Scenario {
         None
     }
 
+    /// Whether one round is enough, since the figure hardly varies.
+    fn is_steady(&self) -> bool {
+        false
+    }
+
     /// How long nothing may happen, if not as long as usual.
     fn patience(&self) -> Option<Duration> {
         None
@@ -42,9 +47,9 @@ pub(crate) trait Scenario {
 }
 
 /// What one measurement has shown.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     pub(crate) figures: Vec<f64>,
-    /// Which part of its processor the load has used, from 0 to 1; `None` if that says nothing.
-    pub(crate) load_busy: Option<f64>,
+    /// By whom processors were used meanwhile; `None` if that says nothing.
+    pub(crate) spent: Option<Spent>,
 }

@@ -26,6 +26,13 @@ pub(crate) struct Trial<'a> {
     _directory: Directory,
 }
 
+/// Bytes of a server's processes, see `process.rs`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    pub(crate) now: u64,
+    pub(crate) most: u64,
+}
+
 /// What a measured stretch has used.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spent {
@@ -33,6 +40,8 @@ pub(crate) struct Spent {
     pub(crate) server: f64,
     /// Processor seconds of the load.
     pub(crate) load: f64,
+    /// Processor seconds of everything else on the machine.
+    pub(crate) others: f64,
     /// Seconds.
     pub(crate) wall: f64,
 }
@@ -42,12 +51,18 @@ impl Spent {
     pub(crate) fn load_busy(&self) -> f64 {
         self.load / self.wall
     }
+
+    /// How many processors everything else has used.
+    pub(crate) fn others_busy(&self) -> f64 {
+        self.others / self.wall
+    }
 }
 
 /// The beginning of a measured stretch.
 pub(crate) struct Window {
     server: Duration,
     load: Duration,
+    all: Duration,
     began: Instant,
 }
 
@@ -179,14 +194,23 @@ impl<'a> Trial<'a> {
         self.process.check()
     }
 
-    pub(crate) fn process(&self) -> &Process {
-        &self.process
+    /// Memory of the server's processes now, and the most that they have used so far, in bytes.
+    pub(crate) fn memory(&mut self) -> Result<Memory> {
+        self.process.find_members()?;
+        Ok(Memory { now: self.process.memory()?, most: self.process.peak_memory()? })
+    }
+
+    /// The last line of what the server has written.
+    pub(crate) fn last_words(&self) -> String {
+        self.process.last_words()
     }
 
     /// Begins to measure.
-    pub(crate) fn begin(&self) -> Result<Window> {
+    pub(crate) fn begin(&mut self) -> Result<Window> {
+        self.process.find_members()?;
         let server = self.process.cpu()?;
-        Ok(Window { server, load: cpu::used_here()?, began: Instant::now() })
+        let all = cpu::used_by_all()?;
+        Ok(Window { server, load: cpu::used_here()?, all, began: Instant::now() })
     }
 
     /// What was used since the beginning.
@@ -194,9 +218,11 @@ impl<'a> Trial<'a> {
         let wall = window.began.elapsed();
         let server = self.process.cpu()?.saturating_sub(window.server);
         let load = cpu::used_here()?.saturating_sub(window.load);
+        let all = cpu::used_by_all()?.saturating_sub(window.all);
         Ok(Spent {
             server: server.as_secs_f64(),
             load: load.as_secs_f64(),
+            others: all.saturating_sub(server + load).as_secs_f64(),
             wall: wall.as_secs_f64(),
         })
     }
@@ -239,4 +265,134 @@ fn free_ports() -> Result<[u16; 6]> {
         *place = ports.next().ok_or("no port between 12000 and 32000 is free")?;
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::process::Command;
+
+    use super::*;
+    use crate::load::http::{self, Request};
+    use crate::scenario::unicast::Unicast;
+    use crate::server::{Dial, Work};
+
+    /// A server that accepts and says nothing, beside a process that runs `command`.
+    struct Mute {
+        listener: TcpListener,
+        command: &'static str,
+    }
+
+    impl Mute {
+        fn running(command: &'static str) -> Self {
+            Self { listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), command }
+        }
+
+        fn address(&self) -> SocketAddr {
+            self.listener.local_addr().unwrap()
+        }
+    }
+
+    impl Server for Mute {
+        fn name(&self) -> &'static str {
+            "mute"
+        }
+
+        fn remedy(&self) -> &'static str {
+            ""
+        }
+
+        fn version(&self) -> Result<String> {
+            Ok(String::new())
+        }
+
+        fn cannot(&self, _work: Work) -> Option<&'static str> {
+            None
+        }
+
+        fn prepare(&self, site: &Site) -> Result<Command> {
+            let mut command = Command::new("sh");
+            command.args(["-c", self.command]).current_dir(&site.directory);
+            Ok(command)
+        }
+
+        fn client(&self, _site: &Site, _key: &str) -> Dial {
+            // Without a greeting, and so ready.
+            http::dial(self.address())
+        }
+
+        fn client_message(&self, payload: &[u8]) -> Vec<u8> {
+            payload.to_vec()
+        }
+
+        fn poster(&self, _site: &Site) -> Dial {
+            http::dial(self.address())
+        }
+
+        fn post_to_all(&self, _site: &Site, _keys: &[String], payload: &[u8]) -> Vec<u8> {
+            payload.to_vec()
+        }
+
+        fn post_to_one(&self, _site: &Site, _key: &str, payload: &[u8]) -> Vec<u8> {
+            payload.to_vec()
+        }
+
+        fn backend<'a>(&self, _: &Request<'a>, _: &mut Vec<u8>) -> Option<&'a [u8]> {
+            None
+        }
+    }
+
+    const SCENARIO: Unicast = Unicast { sessions: 3, posters: 2, posts: 10, size: 8 };
+
+    fn start(server: &Mute, patience: Duration) -> Trial<'_> {
+        let cores = Cores::available().unwrap();
+        Trial::start(server, &SCENARIO, &cores, patience, Stop::default()).unwrap()
+    }
+
+    fn failure(server: &Mute) -> String {
+        let mut trial = start(server, Duration::from_millis(1));
+        SCENARIO.measure(&mut trial).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_server_that_does_nothing_has_stalled() {
+        assert_eq!(
+            failure(&Mute::running("exec tail -f /dev/null")),
+            "stalled for 0 s (after 0 of 2 posts were answered and 0 messages delivered)"
+        );
+    }
+
+    #[test]
+    fn a_server_that_has_died_is_told_from_one_that_stalls() {
+        assert_eq!(
+            failure(&Mute::running("exit 7")),
+            "the server has ended with status 7 (after 0 of 2 posts were answered and 0 messages \
+             delivered)"
+        );
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_trial() {
+        // Another in a session of its own, as servers do.
+        let server = Mute::running("setsid sh -c 'echo $$ >child; exec tail -f /dev/null' & wait");
+        let trial = start(&server, Duration::from_secs(1));
+        let directory = trial.site.directory.clone();
+        let child = loop {
+            let pid = std::fs::read_to_string(directory.join("child")).unwrap_or_default();
+            if pid.ends_with('\n') {
+                break pid.trim().to_owned();
+            }
+        };
+        drop(trial);
+        assert!(!directory.exists());
+        let runs = || {
+            // A dead one may wait for its new parent to notice.
+            let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+            stat.contains("(tail)") && !stat.contains("(tail) Z")
+        };
+        let began = Instant::now();
+        while runs() {
+            assert!(began.elapsed() < Duration::from_secs(10), "process {child} still runs");
+        }
+    }
 }

@@ -61,11 +61,6 @@ impl<'a> Request<'a> {
     pub(crate) fn target(&self) -> &'a str {
         self.head.split(' ').nth(1).unwrap_or_default()
     }
-
-    /// The value of the first header field of this name.
-    pub(crate) fn field(&self, name: &str) -> Option<&'a str> {
-        field(self.head, name)
-    }
 }
 
 /// Answers to posts: each must have a status of 2xx.

@@ -40,7 +40,7 @@ impl Scenario for Connect {
         open_and_close(trial, &keys, self.handshakes)?;
         let spent = trial.end(&window)?;
         let cost = spent.server * 1e5 / self.handshakes as f64;
-        Ok(Outcome { figures: vec![cost], load_busy: Some(spent.load_busy()) })
+        Ok(Outcome { figures: vec![cost], spent: Some(spent) })
     }
 }
 

@@ -33,7 +33,7 @@ impl Scenario for Fanout {
             Pace::Barrier => "barrier",
         };
         let cores = match self.shared_cores {
-            Some(count) => format!(", {count} workers on {count} shared cores"),
+            Some(count) => format!(", server on {count} cores"),
             None => String::new(),
         };
         format!("fanout {pace}, {} sessions{cores}", self.sessions)
@@ -82,7 +82,7 @@ impl Scenario for Fanout {
                 vec![cost, heard.latencies.percentile(50), heard.latencies.percentile(99)]
             }
         };
-        Ok(Outcome { figures, load_busy: Some(spent.load_busy()) })
+        Ok(Outcome { figures, spent: Some(spent) })
     }
 }
 

@@ -36,29 +36,33 @@ impl Scenario for Idle {
         self.connections
     }
 
+    fn is_steady(&self) -> bool {
+        true
+    }
+
     fn measure(&self, trial: &mut Trial<'_>) -> Result<Outcome> {
         let before = settled(trial, self.settle.min(Duration::from_secs(1)))?;
         // That none of them ends is seen while waiting.
         trial.clients(&keys(self.connections))?;
         let after = settled(trial, self.settle)?;
         let each = after.saturating_sub(before) as f64 / self.connections as f64;
-        Ok(Outcome { figures: vec![each], load_busy: None })
+        Ok(Outcome { figures: vec![each], spent: None })
     }
 }
 
 /// The server's memory once that has not changed for `steady`.
 fn settled(trial: &mut Trial<'_>, steady: Duration) -> Result<u64> {
     let began = Instant::now();
-    let (mut settled, mut since) = (trial.process().memory()?, began);
+    let (mut settled, mut since) = (trial.memory()?.now, began);
     while since.elapsed() < steady {
         if began.elapsed() > MAX_SETTLING {
             return Err(format!("memory still changes after {MAX_SETTLING:?}").into());
         }
-        trial.rest_until(Instant::now() + SAMPLE)?;
-        let now = trial.process().memory()?;
+        trial.rest_until(Instant::now() + SAMPLE.min(steady))?;
+        let now = trial.memory()?.now;
         if now.abs_diff(settled) > TOLERANCE {
             (settled, since) = (now, Instant::now());
         }
     }
-    trial.process().memory()
+    Ok(trial.memory()?.now)
 }

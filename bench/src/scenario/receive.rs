@@ -40,7 +40,7 @@ impl Scenario for Receive {
         exchange(trial, &clients, &messages, self.messages)?;
         let spent = trial.end(&window)?;
         let cost = spent.server * 1e5 / self.messages as f64;
-        Ok(Outcome { figures: vec![cost], load_busy: Some(spent.load_busy()) })
+        Ok(Outcome { figures: vec![cost], spent: Some(spent) })
     }
 }
 

@@ -62,11 +62,11 @@ impl Scenario for Stuck {
         let mut crowd = Crowd::new(others);
 
         crowd.deliver(trial, poster, &post, Pace::Stream, self.posts.div_ceil(20))?;
-        let memory = trial.process().peak_memory()?;
+        let memory = trial.memory()?.most;
         let window = trial.begin()?;
         let heard = crowd.deliver(trial, poster, &post, Pace::Stream, self.posts)?;
         let spent = trial.end(&window)?;
-        let growth = trial.process().peak_memory()?.saturating_sub(memory);
+        let growth = trial.memory()?.most.saturating_sub(memory);
 
         let deliveries = (self.posts * others.len()) as f64;
         let figures = vec![
@@ -75,6 +75,6 @@ impl Scenario for Stuck {
             heard.longest_pause.as_secs_f64() * 1000.0,
             growth as f64 / MIB,
         ];
-        Ok(Outcome { figures, load_busy: Some(spent.load_busy()) })
+        Ok(Outcome { figures, spent: Some(spent) })
     }
 }

@@ -1,0 +1,88 @@
+//! Every scenario once with tiny numbers, through the real program. Nothing is timed: what counts
+//! is that each cell has a figure, and that what goes wrong is told.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const TINY: &[&str] = &[
+    "--rounds=1",
+    "--sessions=20",
+    "--deliveries=1000",
+    "--sends=200",
+    "--posters=4",
+    "--recipients=20",
+    "--callbacks=200",
+    "--senders=4",
+    "--handshakes=50",
+    "--connections=20",
+    "--settle=20",
+    "--stuck-sessions=20",
+    "--stuck-posts=10",
+    "--scale=20,40",
+    "--patience=30",
+];
+
+#[test]
+fn every_scenario_has_a_figure_from_our_own_servers() {
+    let mut servers = vec!["--server=bare".to_owned()];
+    if let Some(ekbo) = ekbo() {
+        servers.push(format!("--server=ekbo={}", ekbo.display()));
+    }
+    let output = bench(&[TINY, &servers.iter().map(String::as_str).collect::<Vec<_>>()].concat());
+    let report = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{report}\n{errors}");
+    let rows: Vec<&str> = report.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
+    for scenario in [
+        "idle",
+        "connect",
+        "fanout stream",
+        "fanout barrier",
+        "unicast",
+        "receive",
+        "stuck",
+        "scale",
+    ] {
+        let of_it = rows.iter().filter(|row| row.starts_with(&format!("| {scenario}")));
+        assert!(of_it.clone().count() > 0, "{scenario} has no row in\n{report}");
+        for row in of_it {
+            let figures = row.split('|').skip(2).filter(|cell| !cell.trim().is_empty());
+            let all = figures
+                .clone()
+                .all(|cell| cell.trim().starts_with(|c: char| c.is_ascii_digit() || c == '–'));
+            assert!(all && figures.count() == servers.len(), "{row}\n{errors}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_does_not_start_is_told_in_its_cell() {
+    let output = bench(&["--server=bare=/bin/false", "--scenario=receive", "--rounds=1"]);
+    let report = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    assert!(report.contains("| failed: the server has ended with status 1"), "{report}");
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    for (arguments, part) in [
+        (["--server=ekbo=/nowhere/ekbo"], "/nowhere/ekbo: No such file"),
+        (["--server=nobody"], "no server nobody: there are ekbo, bare"),
+        (["--scenario=nothing"], "no scenario nothing: there are idle"),
+    ] {
+        let output = bench(&arguments);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+fn bench(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bench")).args(arguments).output().unwrap()
+}
+
+/// The `ekbo` that was built beside this program, if it was.
+fn ekbo() -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_BIN_EXE_bench")).with_file_name("ekbo");
+    path.exists().then_some(path)
+}
