@@ -26,6 +26,7 @@ usage: bench [OPTION...]
   --stuck-posts N          stuck: posts (1000)
   --stuck-size BYTES       stuck: of a message (4096)
   --scale N,N,N            scale: connections (1000,5000,19000)
+  --time SECONDS           measure no longer than this at a time, what a slow server does by then (5)
   --patience SECONDS       a server that does nothing for so long has stalled (10)
 ";
 
@@ -57,6 +58,7 @@ pub(crate) struct Numbers {
     pub(crate) stuck_posts: usize,
     pub(crate) stuck_size: usize,
     pub(crate) scale: Vec<usize>,
+    pub(crate) time: usize,
     pub(crate) patience: usize,
 }
 
@@ -79,6 +81,7 @@ impl Default for Numbers {
             stuck_posts: 1000,
             stuck_size: 4096,
             scale: vec![1000, 5000, 19_000],
+            time: 5,
             patience: 10,
         }
     }
@@ -88,6 +91,7 @@ impl Numbers {
     fn quick() -> Self {
         Self {
             rounds: 1,
+            time: 2,
             deliveries: 100_000,
             sends: 20_000,
             callbacks: 20_000,
@@ -157,6 +161,7 @@ impl Numbers {
             "stuck-sessions" => &mut self.stuck_sessions,
             "stuck-posts" => &mut self.stuck_posts,
             "stuck-size" => &mut self.stuck_size,
+            "time" => &mut self.time,
             "patience" => &mut self.patience,
             _ => return Err(format!("--{name} is not a number").into()),
         })

@@ -13,7 +13,7 @@ use crate::scenario::idle::Idle;
 use crate::scenario::receive::Receive;
 use crate::scenario::stuck::Stuck;
 use crate::scenario::unicast::Unicast;
-use crate::scenario::{Outcome, Scenario};
+use crate::scenario::{Outcome, Quota, Scenario};
 use crate::server::{self, Server};
 use crate::stop::Stop;
 use crate::table::{Table, median_and_spread};
@@ -293,18 +293,21 @@ fn scenarios(name: &str, numbers: &Numbers) -> Vec<Box<dyn Scenario>> {
     let mut scenarios: Vec<Box<dyn Scenario>> = Vec::new();
     let mut add = |scenario| scenarios.push(scenario);
     let settle = Duration::from_millis(numbers.settle as u64);
-    let &Numbers { size, deliveries, posters, sends, .. } = numbers;
+    let &Numbers { size, posters, .. } = numbers;
+    let time = Duration::from_secs(numbers.time as u64);
+    let quota = |count| Quota { count, time };
+    let (deliveries, posts) = (quota(numbers.deliveries), quota(numbers.sends));
     let fanout = |pace, sessions, shared_cores| {
         Box::new(Fanout { pace, sessions, deliveries, size, shared_cores })
     };
-    let unicast = |sessions| Box::new(Unicast { sessions, posters, posts: sends, size });
+    let unicast = |sessions| Box::new(Unicast { sessions, posters, posts, size });
     match name {
         "idle" => {
             for connections in numbers.connections.iter().copied() {
                 add(Box::new(Idle { connections, settle }));
             }
         }
-        "connect" => add(Box::new(Connect { handshakes: numbers.handshakes })),
+        "connect" => add(Box::new(Connect { handshakes: quota(numbers.handshakes) })),
         "fanout" => {
             for pace in [Pace::Stream, Pace::Barrier] {
                 for sessions in numbers.sessions.iter().copied() {
@@ -314,11 +317,11 @@ fn scenarios(name: &str, numbers: &Numbers) -> Vec<Box<dyn Scenario>> {
         }
         "unicast" => add(unicast(numbers.recipients)),
         "receive" => {
-            let (clients, messages) = (numbers.senders, numbers.callbacks);
+            let (clients, messages) = (numbers.senders, quota(numbers.callbacks));
             add(Box::new(Receive { clients, messages, size }));
         }
         "stuck" => {
-            let (sessions, posts) = (numbers.stuck_sessions, numbers.stuck_posts);
+            let (sessions, posts) = (numbers.stuck_sessions, quota(numbers.stuck_posts));
             for stuck in [0, sessions.div_ceil(10)] {
                 add(Box::new(Stuck { sessions, stuck, posts, size: numbers.stuck_size }));
             }

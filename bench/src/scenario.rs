@@ -1,7 +1,7 @@
 //! What is measured about a server. Each scenario is one file in `scenario/`: it drives one server,
 //! freshly started for it ([`Trial`]), and returns one figure for each of its rows.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::server::Work;
@@ -44,6 +44,41 @@ pub(crate) trait Scenario {
 
     /// Measures once. An error is the text of the cell: what failed and how far it had come.
     fn measure(&self, trial: &mut Trial<'_>) -> Result<Outcome>;
+}
+
+/// How much is measured: so many, or as many as begin within a time. A slow server does less than
+/// a fast one, but each does enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Quota {
+    pub(crate) count: usize,
+    pub(crate) time: Duration,
+}
+
+impl Quota {
+    /// What is done before, unmeasured.
+    fn of_warm_up(self) -> Self {
+        Self { count: self.count.div_ceil(5), time: self.time / 5 }
+    }
+
+    fn begin(self) -> Allowance {
+        Allowance { count: self.count, end: Instant::now() + self.time }
+    }
+}
+
+/// A quota in use.
+struct Allowance {
+    count: usize,
+    end: Instant,
+}
+
+impl Allowance {
+    /// Whether another one may begin after so many: the first always.
+    fn allows(&mut self, begun: usize) -> bool {
+        if begun > 0 && begun < self.count && Instant::now() >= self.end {
+            self.count = begun;
+        }
+        begun < self.count
+    }
 }
 
 /// What one measurement has shown.

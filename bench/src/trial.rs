@@ -274,6 +274,7 @@ mod tests {
 
     use super::*;
     use crate::load::http::{self, Request};
+    use crate::scenario::Quota;
     use crate::scenario::unicast::Unicast;
     use crate::server::{Dial, Work};
 
@@ -342,7 +343,12 @@ mod tests {
         }
     }
 
-    const SCENARIO: Unicast = Unicast { sessions: 3, posters: 2, posts: 10, size: 8 };
+    const SCENARIO: Unicast = Unicast {
+        sessions: 3,
+        posters: 2,
+        posts: Quota { count: 10, time: Duration::from_secs(60) },
+        size: 8,
+    };
 
     fn start(server: &Mute, patience: Duration) -> Trial<'_> {
         let cores = Cores::available().unwrap();
@@ -388,7 +394,7 @@ mod tests {
         let runs = || {
             // A dead one may wait for its new parent to notice.
             let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
-            stat.contains("(tail)") && !stat.contains("(tail) Z")
+            !stat.is_empty() && !stat.contains(") Z")
         };
         let began = Instant::now();
         while runs() {

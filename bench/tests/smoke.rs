@@ -78,7 +78,7 @@ fn what_is_not_there_is_named() {
 }
 
 fn bench(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_bench")).args(arguments).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_bench")).args(arguments).output().expect("bench starts")
 }
 
 /// The `ekbo` that was built beside this program, if it was.

@@ -3,7 +3,7 @@
 
 use crate::Result;
 use crate::load::Event;
-use crate::scenario::{Outcome, Scenario};
+use crate::scenario::{Outcome, Quota, Scenario};
 use crate::server::Work;
 use crate::trial::{Trial, keys};
 
@@ -13,7 +13,7 @@ const UNDER_WAY: usize = 32;
 const KEYS: usize = 10_000;
 
 pub(crate) struct Connect {
-    pub(crate) handshakes: usize,
+    pub(crate) handshakes: Quota,
 }
 
 impl Scenario for Connect {
@@ -35,25 +35,30 @@ impl Scenario for Connect {
 
     fn measure(&self, trial: &mut Trial<'_>) -> Result<Outcome> {
         let keys = keys(KEYS);
-        open_and_close(trial, &keys, self.handshakes.div_ceil(5))?;
+        open_and_close(trial, &keys, self.handshakes.of_warm_up())?;
         let window = trial.begin()?;
-        open_and_close(trial, &keys, self.handshakes)?;
+        let done = open_and_close(trial, &keys, self.handshakes)?;
         let spent = trial.end(&window)?;
-        let cost = spent.server * 1e5 / self.handshakes as f64;
+        let cost = spent.server * 1e5 / done as f64;
         Ok(Outcome { figures: vec![cost], spent: Some(spent) })
     }
 }
 
-fn open_and_close(trial: &mut Trial<'_>, keys: &[String], total: usize) -> Result<()> {
+/// Returns how many it has opened and closed.
+fn open_and_close(trial: &mut Trial<'_>, keys: &[String], quota: Quota) -> Result<usize> {
+    let mut allowance = quota.begin();
     let (mut opened, mut closed) = (0, 0);
-    while closed < total {
-        while opened < total && opened < closed + UNDER_WAY {
+    loop {
+        while opened < closed + UNDER_WAY && allowance.allows(opened) {
             trial.client(&keys[opened % keys.len()])?;
             opened += 1;
         }
+        if closed == opened {
+            return Ok(closed);
+        }
         let event = trial
             .next()
-            .map_err(|error| format!("{error} (after {closed} of {total} handshakes)"))?;
+            .map_err(|error| format!("{error} (after {closed} of {} handshakes)", quota.count))?;
         match event {
             Event::Ready(line) => {
                 trial.close(line);
@@ -62,5 +67,4 @@ fn open_and_close(trial: &mut Trial<'_>, keys: &[String], total: usize) -> Resul
             event => return Err(format!("unexpected from a new client: {event:?}").into()),
         }
     }
-    Ok(())
 }

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::latency::Latencies;
 use crate::load::{Event, Line, numbered_message};
 use crate::random::Random;
-use crate::scenario::{Outcome, Scenario};
+use crate::scenario::{Outcome, Quota, Scenario};
 use crate::server::Work;
 use crate::trial::{Trial, keys};
 
@@ -20,8 +20,8 @@ pub(crate) enum Pace {
 pub(crate) struct Fanout {
     pub(crate) pace: Pace,
     pub(crate) sessions: usize,
-    /// Deliveries that are measured, rounded up to whole posts.
-    pub(crate) deliveries: usize,
+    /// Rounded up to whole posts.
+    pub(crate) deliveries: Quota,
     pub(crate) size: usize,
     pub(crate) shared_cores: Option<usize>,
 }
@@ -67,14 +67,15 @@ impl Scenario for Fanout {
         Random::new().shuffle(&mut keys);
         let post = trial.server().post_to_all(trial.site(), &keys, &numbered_message(0, self.size));
         let mut crowd = Crowd::new(&clients);
-        let posts = self.deliveries.div_ceil(self.sessions);
+        let Quota { count, time } = self.deliveries;
+        let posts = Quota { count: count.div_ceil(self.sessions), time };
 
-        crowd.deliver(trial, poster, &post, self.pace, posts.div_ceil(5))?;
+        crowd.deliver(trial, poster, &post, self.pace, posts.of_warm_up())?;
         let window = trial.begin()?;
         let mut heard = crowd.deliver(trial, poster, &post, self.pace, posts)?;
         let spent = trial.end(&window)?;
 
-        let deliveries = (posts * self.sessions) as f64;
+        let deliveries = heard.deliveries as f64;
         let cost = spent.server * 1e6 / deliveries;
         let figures = match self.pace {
             Pace::Stream => vec![cost, deliveries / 1000.0 / spent.wall],
@@ -98,6 +99,7 @@ pub(super) struct Crowd {
 /// How it went.
 #[derive(Default)]
 pub(super) struct Heard {
+    pub(super) deliveries: usize,
     /// From a post to each delivery, if each post waits for the last one's deliveries.
     pub(super) latencies: Latencies,
     /// The longest time without any delivery, from the first post on.
@@ -114,34 +116,40 @@ impl Crowd {
         Self { got, clients: clients.len(), due: 0 }
     }
 
-    /// Posts so often, and returns when everybody has got every message exactly once.
+    /// Posts, and returns when everybody has got every message exactly once.
     pub(super) fn deliver(
         &mut self,
         trial: &mut Trial<'_>,
         poster: Line,
         post: &[u8],
         pace: Pace,
-        posts: usize,
+        quota: Quota,
     ) -> Result<Heard> {
-        self.due += posts;
+        let mut allowance = quota.begin();
         let (mut posted, mut answered, mut delivered) = (0, 0, 0);
         let mut posted_at = Instant::now();
         let mut last_delivery = posted_at;
         let mut heard = Heard::default();
-        while answered < posts || delivered < posts * self.clients {
+        loop {
             let next = posted == answered
-                && posted < posts
-                && (pace == Pace::Stream || delivered == posted * self.clients);
+                && (pace == Pace::Stream || delivered == posted * self.clients)
+                && allowance.allows(posted);
             if next {
                 posted += 1;
+                self.due += 1;
                 posted_at = Instant::now();
                 trial.write(poster, post)?;
             }
+            if answered == posted && delivered == posted * self.clients {
+                heard.deliveries = delivered;
+                return Ok(heard);
+            }
             let event = trial.next().map_err(|error| {
                 format!(
-                    "{error} (after {answered} of {posts} posts were answered and {delivered} of \
-                     {} messages delivered)",
-                    posts * self.clients
+                    "{error} (after {answered} of {} posts were answered and {delivered} of {} \
+                     messages delivered)",
+                    quota.count,
+                    posted * self.clients
                 )
             })?;
             match event {
@@ -167,6 +175,5 @@ impl Crowd {
                 event => return Err(format!("unexpected while posting: {event:?}").into()),
             }
         }
-        Ok(heard)
     }
 }

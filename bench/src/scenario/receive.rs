@@ -3,13 +3,13 @@
 
 use crate::Result;
 use crate::load::{Event, Line, numbered_message};
-use crate::scenario::{Outcome, Scenario};
+use crate::scenario::{Outcome, Quota, Scenario};
 use crate::server::Work;
 use crate::trial::{Trial, keys};
 
 pub(crate) struct Receive {
     pub(crate) clients: usize,
-    pub(crate) messages: usize,
+    pub(crate) messages: Quota,
     pub(crate) size: usize,
 }
 
@@ -35,40 +35,41 @@ impl Scenario for Receive {
         let messages: Vec<_> = (0..self.clients)
             .map(|n| trial.server().client_message(&numbered_message(n, self.size)))
             .collect();
-        exchange(trial, &clients, &messages, self.messages.div_ceil(5))?;
+        exchange(trial, &clients, &messages, self.messages.of_warm_up())?;
         let window = trial.begin()?;
-        exchange(trial, &clients, &messages, self.messages)?;
+        let done = exchange(trial, &clients, &messages, self.messages)?;
         let spent = trial.end(&window)?;
-        let cost = spent.server * 1e5 / self.messages as f64;
+        let cost = spent.server * 1e5 / done as f64;
         Ok(Outcome { figures: vec![cost], spent: Some(spent) })
     }
 }
 
-/// Sends so many messages in all, and returns when all have arrived.
+/// Returns how many messages were sent and have all arrived.
 fn exchange(
     trial: &mut Trial<'_>,
     clients: &[Line],
     messages: &[Vec<u8>],
-    total: usize,
-) -> Result<()> {
+    quota: Quota,
+) -> Result<usize> {
+    let mut allowance = quota.begin();
     let mut under_way = vec![false; clients.len()];
     let (mut sent, mut received) = (0, 0);
-    for n in 0..clients.len().min(total) {
+    for n in 0..clients.len().min(quota.count) {
         trial.write(clients[n], &messages[n])?;
         under_way[n] = true;
         sent += 1;
     }
-    while received < total {
+    while received < sent {
         let event = trial
             .next()
-            .map_err(|error| format!("{error} (after {received} of {total} callbacks)"))?;
+            .map_err(|error| format!("{error} (after {received} of {} callbacks)", quota.count))?;
         match event {
             Event::Received(n) => {
                 if !under_way.get_mut(n).is_some_and(std::mem::take) {
                     return Err(format!("a message of client {n} arrived twice").into());
                 }
                 received += 1;
-                if sent < total {
+                if allowance.allows(sent) {
                     trial.write(clients[n], &messages[n])?;
                     under_way[n] = true;
                     sent += 1;
@@ -77,5 +78,5 @@ fn exchange(
             event => return Err(format!("unexpected while sending: {event:?}").into()),
         }
     }
-    Ok(())
+    Ok(received)
 }

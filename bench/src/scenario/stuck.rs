@@ -7,7 +7,7 @@ use crate::Result;
 use crate::load::numbered_message;
 use crate::random::Random;
 use crate::scenario::fanout::{Crowd, Pace};
-use crate::scenario::{Outcome, Scenario};
+use crate::scenario::{Outcome, Quota, Scenario};
 use crate::server::Work;
 use crate::trial::{Trial, keys};
 
@@ -19,7 +19,7 @@ pub(crate) struct Stuck {
     pub(crate) sessions: usize,
     /// How many of them never read.
     pub(crate) stuck: usize,
-    pub(crate) posts: usize,
+    pub(crate) posts: Quota,
     pub(crate) size: usize,
 }
 
@@ -61,14 +61,14 @@ impl Scenario for Stuck {
         }
         let mut crowd = Crowd::new(others);
 
-        crowd.deliver(trial, poster, &post, Pace::Stream, self.posts.div_ceil(20))?;
+        crowd.deliver(trial, poster, &post, Pace::Stream, self.posts.of_warm_up())?;
         let memory = trial.memory()?.most;
         let window = trial.begin()?;
         let heard = crowd.deliver(trial, poster, &post, Pace::Stream, self.posts)?;
         let spent = trial.end(&window)?;
         let growth = trial.memory()?.most.saturating_sub(memory);
 
-        let deliveries = (self.posts * others.len()) as f64;
+        let deliveries = heard.deliveries as f64;
         let figures = vec![
             spent.server * 1e6 / deliveries,
             deliveries / 1000.0 / spent.wall,

@@ -8,14 +8,14 @@ use crate::Result;
 use crate::latency::Latencies;
 use crate::load::{Event, Line, numbered_message};
 use crate::random::Random;
-use crate::scenario::{Outcome, Scenario};
+use crate::scenario::{Outcome, Quota, Scenario};
 use crate::server::Work;
 use crate::trial::{Trial, keys};
 
 pub(crate) struct Unicast {
     pub(crate) sessions: usize,
     pub(crate) posters: usize,
-    pub(crate) posts: usize,
+    pub(crate) posts: Quota,
     pub(crate) size: usize,
 }
 
@@ -47,13 +47,13 @@ impl Scenario for Unicast {
             .collect();
         let mut mail = Mail::new(posts, clients);
 
-        mail.deliver(trial, &posters, self.posts.div_ceil(5))?;
+        mail.deliver(trial, &posters, self.posts.of_warm_up())?;
         mail.latencies = Latencies::default();
         let window = trial.begin()?;
-        mail.deliver(trial, &posters, self.posts)?;
+        let done = mail.deliver(trial, &posters, self.posts)?;
         let spent = trial.end(&window)?;
 
-        let cost = spent.server * 1e5 / self.posts as f64;
+        let cost = spent.server * 1e5 / done as f64;
         let (p50, p99) = (mail.latencies.percentile(50), mail.latencies.percentile(99));
         Ok(Outcome { figures: vec![cost, p50, p99], spent: Some(spent) })
     }
@@ -76,24 +76,26 @@ impl Mail {
         Self { posts, clients, under_way, latencies: Latencies::default(), random: Random::new() }
     }
 
-    /// Posts so often, and returns when every message has arrived.
-    fn deliver(&mut self, trial: &mut Trial<'_>, posters: &[Line], posts: usize) -> Result<()> {
+    /// Returns how many messages were posted and have all arrived.
+    fn deliver(&mut self, trial: &mut Trial<'_>, posters: &[Line], quota: Quota) -> Result<usize> {
+        let mut allowance = quota.begin();
         let (mut posted, mut answered, mut delivered) = (0, 0, 0);
-        for poster in posters.iter().take(posts) {
+        for poster in posters.iter().take(quota.count) {
             self.post(trial, *poster)?;
             posted += 1;
         }
-        while answered < posts || delivered < posts {
+        while answered < posted || delivered < posted {
             let event = trial.next().map_err(|error| {
                 format!(
-                    "{error} (after {answered} of {posts} posts were answered and {delivered} \
-                     messages delivered)"
+                    "{error} (after {answered} of {} posts were answered and {delivered} messages \
+                     delivered)",
+                    quota.count
                 )
             })?;
             match event {
                 Event::Answered { line, count } => {
                     answered += count;
-                    if posted < posts {
+                    if allowance.allows(posted) {
                         self.post(trial, line)?;
                         posted += 1;
                     }
@@ -111,7 +113,7 @@ impl Mail {
                 event => return Err(format!("unexpected while posting: {event:?}").into()),
             }
         }
-        Ok(())
+        Ok(delivered)
     }
 
     fn post(&mut self, trial: &mut Trial<'_>, poster: Line) -> Result<()> {
