@@ -25,8 +25,8 @@ doc:
 autobahn *sections:
     script/autobahn {{ sections }}
 
-# a scenario against the release build; `just bench idle --connections 1000`
-bench *arguments="idle":
+# the release build beside other servers, in a table; `just bench --quick --scenario fanout`
+bench *arguments:
     cargo build --release -p ekbo -p bench
     target/release/bench {{ arguments }}
 

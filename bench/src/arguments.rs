@@ -6,11 +6,13 @@ use crate::Result;
 
 pub(crate) const USAGE: &str = "\
 usage: bench [OPTION...]
-  --server NAME[=PROGRAM]  measure this server; repeat it for several (all that are installed)
+  --server NAME[=PROGRAM]  measure this server; repeat it for several (all that are
+                           installed, but nats-ws and mosquitto-ws)
   --scenario NAME          measure this: idle, connect, fanout, unicast, receive, stuck, scale;
                            repeat it for several (all)
   --quick                  small numbers, one round: to see that everything works
-  --rounds N               measure so often and show the median (3)
+  --rounds N               measure so often and show the median (3);
+                           idle, stuck and scale once
   --size BYTES             of a message, at least 8 (128)
   --sessions N,N           fanout: to so many sessions (1000,10000)
   --deliveries N           fanout: messages that arrive (400000)
@@ -26,7 +28,7 @@ usage: bench [OPTION...]
   --stuck-posts N          stuck: posts (1000)
   --stuck-size BYTES       stuck: of a message (4096)
   --scale N,N,N            scale: connections (1000,5000,19000)
-  --time SECONDS           measure no longer than this at a time, what a slow server does by then (5)
+  --time SECONDS           measure no longer than this at a time, what a slow server does by then (3)
   --patience SECONDS       a server that does nothing for so long has stalled (10)
 ";
 
@@ -81,7 +83,7 @@ impl Default for Numbers {
             stuck_posts: 1000,
             stuck_size: 4096,
             scale: vec![1000, 5000, 19_000],
-            time: 5,
+            time: 3,
             patience: 10,
         }
     }
@@ -91,12 +93,13 @@ impl Numbers {
     fn quick() -> Self {
         Self {
             rounds: 1,
-            time: 2,
+            time: 1,
+            sessions: vec![1000],
             deliveries: 100_000,
             sends: 20_000,
             callbacks: 20_000,
             handshakes: 5000,
-            connections: vec![5000],
+            connections: vec![2000],
             settle: 2000,
             stuck_posts: 200,
             scale: vec![1000, 5000],

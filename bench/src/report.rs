@@ -57,6 +57,8 @@ struct Job {
     scenario: Box<dyn Scenario>,
     /// The names of the servers that it is for; empty: all.
     only: &'static [&'static str],
+    /// Whether one round is enough.
+    once: bool,
     /// Before its title.
     prefix: &'static str,
 }
@@ -83,7 +85,7 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Report> {
     cpu::pin(cores.of_load())?;
     let patience = Duration::from_secs(arguments.numbers.patience as u64);
     for (job, entry) in jobs.iter().zip(&mut report.entries) {
-        let rounds = if job.scenario.is_steady() { 1 } else { arguments.numbers.rounds };
+        let rounds = if job.once { 1 } else { arguments.numbers.rounds };
         for round in 1..=rounds {
             for (server, cell) in servers.iter().zip(&mut entry.cells) {
                 if cell.cannot.is_some() || cell.failure.is_some() {
@@ -258,7 +260,10 @@ fn chosen(arguments: &Arguments) -> Result<Chosen> {
         }
     }
     let wanted = |name: &str| arguments.servers.iter().any(|(server, _)| server == name);
-    all.retain(|server| arguments.servers.is_empty() || wanted(server.name()));
+    all.retain(|server| match arguments.servers.is_empty() {
+        true => server.by_default(),
+        false => wanted(server.name()),
+    });
     let mut missing = Vec::new();
     let mut installed = Vec::new();
     for server in all {
@@ -280,10 +285,12 @@ fn jobs(names: &[String], numbers: &Numbers) -> Result<Vec<Job>> {
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
     let mut jobs = Vec::new();
     for name in SCENARIOS.iter().filter(|name| wanted(name)) {
-        let (only, prefix): (&[&str], _) =
-            if *name == SCALE { (&OURS, "scale: ") } else { (&[], "") };
-        let scenarios = scenarios(name, numbers).into_iter();
-        jobs.extend(scenarios.map(|scenario| Job { scenario, only, prefix }));
+        let scale = *name == SCALE;
+        let (only, prefix): (&[&str], _) = if scale { (&OURS, "scale: ") } else { (&[], "") };
+        jobs.extend(scenarios(name, numbers).into_iter().map(|scenario| {
+            let once = scale || scenario.is_steady();
+            Job { scenario, only, once, prefix }
+        }));
     }
     Ok(jobs)
 }

@@ -32,7 +32,8 @@ pub(crate) trait Scenario {
         None
     }
 
-    /// Whether one round is enough, since the figure hardly varies.
+    /// Whether one round is enough: figures that hardly vary, or that are compared with each other
+    /// roughly.
     fn is_steady(&self) -> bool {
         false
     }

@@ -22,6 +22,11 @@ pub(crate) trait Server {
     /// The head of its column; the word for it in `--server`.
     fn name(&self) -> &'static str;
 
+    /// Whether it is measured without being named. Not a second way to the same server.
+    fn by_default(&self) -> bool {
+        true
+    }
+
     /// What to install when [`version`](Self::version) fails.
     fn remedy(&self) -> &'static str;
 

@@ -13,7 +13,7 @@ use crate::trial::{Trial, keys};
 
 const MIB: f64 = 1024.0 * 1024.0;
 /// Servers may wait for those who do not read before they end them; 30 s are common.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 pub(crate) struct Stuck {
     pub(crate) sessions: usize,
@@ -43,6 +43,10 @@ impl Scenario for Stuck {
 
     fn connections(&self) -> usize {
         self.sessions
+    }
+
+    fn is_steady(&self) -> bool {
+        true
     }
 
     fn patience(&self) -> Option<Duration> {

@@ -1,4 +1,4 @@
-//! The bare server (`bare.rs` in the source tree's root): the least that must be done for the same
+//! The bare server (`src/bare.rs`): the least that must be done for the same
 //! work, said and heard exactly as with `ekbo`.
 
 use std::path::PathBuf;
