@@ -2,10 +2,11 @@
 //! WebSocket (`nats-ws`, what a browser would use); posts always come over TCP.
 //!
 //! Compared in fan-out, unicast and idle memory. It does less than `ekbo`: a post to all names one
-//! subject instead of every session, no backend is asked about connections or told of messages,
-//! and a post is answered (PONG after PUB) before anything has been written to a client, so that
-//! under load several messages go out in one write. What a client does not take is held up to 64
-//! MiB, then the client is closed.
+//! subject instead of every session, and no backend is asked about connections or told of
+//! messages. A post is answered by the PONG to a PING after it, which on one core mostly comes when
+//! the clients have been written to: one poster that awaits it sees no batches; posts that come
+//! without waiting, or from several posters, leave in one write for each client. What a client
+//! does not take is held up to 64 MiB, then the client is closed.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
