@@ -15,6 +15,7 @@ usage: bench [OPTION...]
                            idle, stuck and scale once
   --size BYTES             of a message, at least 8 (128)
   --sessions N,N           fanout: to so many sessions (1000,10000)
+  --streams N,N            fanout stream: from so many posters at a time (1)
   --deliveries N           fanout: messages that arrive (400000)
   --sends N                unicast: posts (60000)
   --posters N              unicast: connections that post (64)
@@ -47,6 +48,7 @@ pub(crate) struct Numbers {
     pub(crate) rounds: usize,
     pub(crate) size: usize,
     pub(crate) sessions: Vec<usize>,
+    pub(crate) streams: Vec<usize>,
     pub(crate) deliveries: usize,
     pub(crate) sends: usize,
     pub(crate) posters: usize,
@@ -70,6 +72,7 @@ impl Default for Numbers {
             rounds: 3,
             size: 128,
             sessions: vec![1000, 10_000],
+            streams: vec![1],
             deliveries: 400_000,
             sends: 60_000,
             posters: 64,
@@ -136,6 +139,7 @@ impl Arguments {
                 }),
                 "scenario" => scenarios.push(value.to_owned()),
                 "sessions" => numbers.sessions = list(option, value)?,
+                "streams" => numbers.streams = list(option, value)?,
                 "connections" => numbers.connections = list(option, value)?,
                 "scale" => numbers.scale = list(option, value)?,
                 _ => *numbers.one(name)? = number(option, value)?,

@@ -304,8 +304,8 @@ fn scenarios(name: &str, numbers: &Numbers) -> Vec<Box<dyn Scenario>> {
     let time = Duration::from_secs(numbers.time as u64);
     let quota = |count| Quota { count, time };
     let (deliveries, posts) = (quota(numbers.deliveries), quota(numbers.sends));
-    let fanout = |pace, sessions, shared_cores| {
-        Box::new(Fanout { pace, sessions, deliveries, size, shared_cores })
+    let fanout = |pace, sessions, posters, shared_cores| {
+        Box::new(Fanout { pace, sessions, posters, deliveries, size, shared_cores })
     };
     let unicast = |sessions| Box::new(Unicast { sessions, posters, posts, size });
     match name {
@@ -316,9 +316,10 @@ fn scenarios(name: &str, numbers: &Numbers) -> Vec<Box<dyn Scenario>> {
         }
         "connect" => add(Box::new(Connect { handshakes: quota(numbers.handshakes) })),
         "fanout" => {
-            for pace in [Pace::Stream, Pace::Barrier] {
+            let streams = numbers.streams.iter().map(|posters| (Pace::Stream, *posters));
+            for (pace, posters) in streams.chain([(Pace::Barrier, 1)]) {
                 for sessions in numbers.sessions.iter().copied() {
-                    add(fanout(pace, sessions, None));
+                    add(fanout(pace, sessions, posters, None));
                 }
             }
         }
@@ -341,11 +342,11 @@ fn scenarios(name: &str, numbers: &Numbers) -> Vec<Box<dyn Scenario>> {
                 add(unicast(sessions));
             }
             for sessions in numbers.scale.iter().copied() {
-                add(fanout(Pace::Stream, sessions, None));
+                add(fanout(Pace::Stream, sessions, 1, None));
             }
             if let Some(sessions) = numbers.sessions.iter().copied().max() {
-                add(fanout(Pace::Stream, sessions, None));
-                add(fanout(Pace::Stream, sessions, Some(2)));
+                add(fanout(Pace::Stream, sessions, 1, None));
+                add(fanout(Pace::Stream, sessions, 1, Some(2)));
             }
         }
         other => unreachable!("{other} is not in the list of scenarios"),

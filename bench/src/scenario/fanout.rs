@@ -20,6 +20,8 @@ pub(crate) enum Pace {
 pub(crate) struct Fanout {
     pub(crate) pace: Pace,
     pub(crate) sessions: usize,
+    /// Connections that post, each when its last post was answered.
+    pub(crate) posters: usize,
     /// Rounded up to whole posts.
     pub(crate) deliveries: Quota,
     pub(crate) size: usize,
@@ -36,7 +38,11 @@ impl Scenario for Fanout {
             Some(count) => format!(", server on {count} cores"),
             None => String::new(),
         };
-        format!("fanout {pace}, {} sessions{cores}", self.sessions)
+        let posters = match self.posters {
+            1 => String::new(),
+            several => format!(", {several} posters"),
+        };
+        format!("fanout {pace}, {} sessions{posters}{cores}", self.sessions)
     }
 
     fn rows(&self) -> Vec<&'static str> {
@@ -63,16 +69,16 @@ impl Scenario for Fanout {
     fn measure(&self, trial: &mut Trial<'_>) -> Result<Outcome> {
         let mut keys = keys(self.sessions);
         let clients = trial.clients(&keys)?;
-        let poster = trial.posters(1)?[0];
+        let posters = trial.posters(self.posters)?;
         Random::new().shuffle(&mut keys);
         let post = trial.server().post_to_all(trial.site(), &keys, &numbered_message(0, self.size));
         let mut crowd = Crowd::new(&clients);
         let Quota { count, time } = self.deliveries;
         let posts = Quota { count: count.div_ceil(self.sessions), time };
 
-        crowd.deliver(trial, poster, &post, self.pace, posts.of_warm_up())?;
+        crowd.deliver(trial, &posters, &post, self.pace, posts.of_warm_up())?;
         let window = trial.begin()?;
-        let mut heard = crowd.deliver(trial, poster, &post, self.pace, posts)?;
+        let mut heard = crowd.deliver(trial, &posters, &post, self.pace, posts)?;
         let spent = trial.end(&window)?;
 
         let deliveries = heard.deliveries as f64;
@@ -120,21 +126,23 @@ impl Crowd {
     pub(super) fn deliver(
         &mut self,
         trial: &mut Trial<'_>,
-        poster: Line,
+        posters: &[Line],
         post: &[u8],
         pace: Pace,
         quota: Quota,
     ) -> Result<Heard> {
         let mut allowance = quota.begin();
+        let mut free = posters.to_vec();
         let (mut posted, mut answered, mut delivered) = (0, 0, 0);
         let mut posted_at = Instant::now();
         let mut last_delivery = posted_at;
         let mut heard = Heard::default();
         loop {
-            let next = posted == answered
-                && (pace == Pace::Stream || delivered == posted * self.clients)
-                && allowance.allows(posted);
-            if next {
+            while (pace == Pace::Stream || delivered == posted * self.clients)
+                && !free.is_empty()
+                && allowance.allows(posted)
+            {
+                let Some(poster) = free.pop() else { break };
                 posted += 1;
                 self.due += 1;
                 posted_at = Instant::now();
@@ -153,7 +161,10 @@ impl Crowd {
                 )
             })?;
             match event {
-                Event::Answered { count, .. } => answered += count,
+                Event::Answered { line, count } => {
+                    answered += count;
+                    free.push(line);
+                }
                 Event::Messages { line, count, at } => {
                     let Some(Some(got)) = self.got.get_mut(line.number()) else {
                         return Err("somebody else has got a message".into());

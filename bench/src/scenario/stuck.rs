@@ -56,7 +56,7 @@ impl Scenario for Stuck {
     fn measure(&self, trial: &mut Trial<'_>) -> Result<Outcome> {
         let mut keys = keys(self.sessions);
         let clients = trial.clients(&keys)?;
-        let poster = trial.posters(1)?[0];
+        let posters = trial.posters(1)?;
         Random::new().shuffle(&mut keys);
         let post = trial.server().post_to_all(trial.site(), &keys, &numbered_message(0, self.size));
         let (stuck, others) = clients.split_at(self.stuck);
@@ -65,10 +65,10 @@ impl Scenario for Stuck {
         }
         let mut crowd = Crowd::new(others);
 
-        crowd.deliver(trial, poster, &post, Pace::Stream, self.posts.of_warm_up())?;
+        crowd.deliver(trial, &posters, &post, Pace::Stream, self.posts.of_warm_up())?;
         let memory = trial.memory()?.most;
         let window = trial.begin()?;
-        let heard = crowd.deliver(trial, poster, &post, Pace::Stream, self.posts)?;
+        let heard = crowd.deliver(trial, &posters, &post, Pace::Stream, self.posts)?;
         let spent = trial.end(&window)?;
         let growth = trial.memory()?.most.saturating_sub(memory);
 
