@@ -99,7 +99,12 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Report> {
                     return Ok(report);
                 }
                 match measured {
-                    Ok(outcome) => cell.outcomes.push(outcome),
+                    Ok(outcome) => {
+                        if let Some(Spent { server, load, wall, .. }) = outcome.spent {
+                            eprintln!("  server {server:.2} s, load {load:.2} s, in {wall:.2} s");
+                        }
+                        cell.outcomes.push(outcome);
+                    }
                     Err(failure) => {
                         eprintln!("failed: {}; {}", failure.reason, failure.last_words);
                         cell.failure = Some(failure);
