@@ -1,12 +1,13 @@
 //! This node's sessions, by key. A key means the newest connection that was given it; older ones
 //! live on, unreachable, until they end.
 
-use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::fmt;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use hashbrown::hash_table::Entry;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -22,8 +23,8 @@ const SHARDS: usize = 64;
 /// Who is connected here.
 pub struct Hub {
     metrics: Arc<Metrics>,
-    hasher: RandomState,
-    shards: Vec<RwLock<HashSet<ByKey>>>,
+    hasher: DefaultHashBuilder,
+    shards: Vec<RwLock<HashTable<Session>>>,
     /// Sessions whose key has come to mean a newer one.
     unreachable: Mutex<HashSet<ByIdentity>>,
     lanes: Arc<Lanes>,
@@ -38,7 +39,7 @@ impl Hub {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             metrics: Arc::default(),
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             unreachable: Mutex::default(),
             lanes: Arc::new(Lanes::new()),
@@ -49,7 +50,8 @@ impl Hub {
 
     /// The session that `key` means now.
     pub fn session(&self, key: &[u8]) -> Option<Session> {
-        self.shard(key).read().get(key).map(|found| found.0.clone())
+        let hash = self.hasher.hash_one(key);
+        self.shard(hash).read().find(hash, |found| found.key() == key).cloned()
     }
 
     /// This hub's numbers.
@@ -63,7 +65,7 @@ impl Hub {
         *self.stopping.write() = Some((end.clone(), flush_by));
         let mut sessions = Vec::new();
         for shard in &self.shards {
-            sessions.extend(shard.read().iter().map(|found| found.0.clone()));
+            sessions.extend(shard.read().iter().cloned());
         }
         // After the shards: a session moves from there to here, never back.
         sessions.extend(self.unreachable.lock().iter().map(|found| found.0.clone()));
@@ -86,13 +88,21 @@ impl Hub {
 
     /// Makes the session's key mean it. Returns the session that the key meant before.
     pub(crate) fn admit(&self, session: &Session) -> Option<Session> {
+        let hash = self.hasher.hash_one(session.key());
         let before = {
-            let mut shard = self.shard(session.key()).write();
-            let before = shard.replace(ByKey(session.clone())).map(|old| old.0);
-            if let Some(before) = &before {
-                self.unreachable.lock().insert(ByIdentity(before.clone()));
+            let mut shard = self.shard(hash).write();
+            let rehash = |session: &Session| self.hasher.hash_one(session.key());
+            match shard.entry(hash, |found| found.key() == session.key(), rehash) {
+                Entry::Occupied(mut found) => {
+                    let before = std::mem::replace(found.get_mut(), session.clone());
+                    self.unreachable.lock().insert(ByIdentity(before.clone()));
+                    Some(before)
+                }
+                Entry::Vacant(place) => {
+                    place.insert(session.clone());
+                    None
+                }
             }
-            before
         };
         if let Some((end, flush_by)) = &*self.stopping.read() {
             session.end_by(end.clone(), Some(*flush_by));
@@ -102,9 +112,10 @@ impl Hub {
 
     /// Forgets the session; its key stays with a newer one that has it.
     pub(crate) fn release(&self, session: &Session) {
-        let mut shard = self.shard(session.key()).write();
-        if shard.get(session.key()).is_some_and(|found| found.0 == *session) {
-            shard.remove(session.key());
+        let hash = self.hasher.hash_one(session.key());
+        let mut shard = self.shard(hash).write();
+        if let Ok(found) = shard.find_entry(hash, |found| found == session) {
+            found.remove();
         } else {
             self.unreachable.lock().remove(&ByIdentity(session.clone()));
         }
@@ -120,10 +131,9 @@ impl Hub {
         Raised::new(&self.metrics, |metrics| &metrics.closing_connections)
     }
 
-    fn shard(&self, key: &[u8]) -> &RwLock<HashSet<ByKey>> {
-        // The table inside the shard takes its bits from elsewhere: it has a hasher of its own.
-        let hash = self.hasher.hash_one(key) as usize;
-        &self.shards[hash % SHARDS]
+    fn shard(&self, hash: u64) -> &RwLock<HashTable<Session>> {
+        // From the middle: the table inside the shard goes by the lowest and the highest bits.
+        &self.shards[(hash >> 32) as usize % SHARDS]
     }
 }
 
@@ -138,29 +148,6 @@ impl fmt::Debug for Hub {
         f.debug_struct("Hub").field("metrics", &self.metrics).finish_non_exhaustive()
     }
 }
-
-/// A session in a table, found by its key.
-struct ByKey(Session);
-
-impl Borrow<[u8]> for ByKey {
-    fn borrow(&self) -> &[u8] {
-        self.0.key()
-    }
-}
-
-impl Hash for ByKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.key().hash(state);
-    }
-}
-
-impl PartialEq for ByKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.key() == other.0.key()
-    }
-}
-
-impl Eq for ByKey {}
 
 /// A session in a set, found by itself.
 #[derive(PartialEq, Eq)]
