@@ -4,12 +4,11 @@
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use http::HeaderMap;
-use serde_json::{Map, Value};
+use parking_lot::{Condvar, Mutex};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
@@ -26,8 +25,11 @@ use crate::secret::{MASK, is_secret_header};
 /// The most that is shown of a header, a body or a URL, in bytes.
 const LONGEST_TEXT: usize = 4096;
 
-/// Lines that wait to be written.
-const QUEUED_LINES: usize = 4096;
+/// Lines that wait to be written, in bytes.
+const QUEUED_BYTES: usize = 4 << 20;
+
+/// How long lines are gathered, to be written together.
+const GATHERING: Duration = Duration::from_millis(10);
 
 /// How long the last lines may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -78,47 +80,96 @@ impl fmt::Display for ShownBody<'_> {
 }
 
 /// Where log lines go: a bounded queue to the writer's thread.
-struct Lines {
-    queue: SyncSender<String>,
-    lost: Arc<AtomicU64>,
+#[derive(Clone, Default)]
+struct Lines(Arc<Queue>);
+
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    /// Told of the first line that waits, and of the stop.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    lines: String,
+    lost: u64,
+    is_stopping: bool,
 }
 
 /// The thread that writes log lines.
 pub(crate) struct Writer {
-    stop: SyncSender<String>,
+    lines: Lines,
     stopped: Receiver<()>,
 }
 
 impl Writer {
     fn start() -> (Self, Lines) {
-        let (queue, lines) = sync_channel::<String>(QUEUED_LINES);
+        let lines = Lines::default();
+        let queue = lines.clone();
         let (tell, stopped) = sync_channel(1);
-        let lost = Arc::new(AtomicU64::new(0));
-        let missing = Arc::clone(&lost);
         std::thread::spawn(move || {
-            for line in lines {
-                // An empty line asks to stop. With standard error gone there is nowhere to say so.
-                let _ = std::io::stderr().write_all(line.as_bytes());
-                let count = missing.swap(0, Ordering::Relaxed);
-                if count > 0 {
-                    let _ = writeln!(std::io::stderr(), "{count} log lines were lost");
-                }
-                if line.is_empty() {
-                    break;
-                }
-            }
+            queue.write_all();
             let _ = tell.send(());
         });
-        (Self { stop: queue.clone(), stopped }, Lines { queue, lost })
+        (Self { lines: lines.clone(), stopped }, lines)
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // A queue that stays full is one that nobody reads.
-        if self.stop.try_send(String::new()).is_ok() {
-            let _ = self.stopped.recv_timeout(LAST_LINES);
+        self.lines.0.waiting.lock().is_stopping = true;
+        self.lines.0.changed.notify_one();
+        // Whoever reads standard error may have stopped doing so.
+        let _ = self.stopped.recv_timeout(LAST_LINES);
+    }
+}
+
+impl Lines {
+    fn add(&self, line: &str) {
+        let mut waiting = self.0.waiting.lock();
+        if waiting.lines.len() + line.len() > QUEUED_BYTES {
+            waiting.lost += 1;
+            return;
         }
+        let is_first = waiting.lines.is_empty();
+        waiting.lines.push_str(line);
+        drop(waiting);
+        if is_first {
+            self.0.changed.notify_one();
+        }
+    }
+
+    /// Writes lines until the stop.
+    fn write_all(&self) {
+        let mut lines = String::new();
+        loop {
+            let (lost, is_stopping) = self.take(&mut lines);
+            // With standard error gone there is nowhere to say so.
+            let _ = std::io::stderr().write_all(lines.as_bytes());
+            if lost > 0 {
+                let _ = writeln!(std::io::stderr(), "{lost} log lines were lost");
+            }
+            if is_stopping {
+                return;
+            }
+            lines.clear();
+            lines.shrink_to(LONGEST_TEXT);
+        }
+    }
+
+    /// Waits for lines and takes them, with the number of those that were lost, and whether they
+    /// are the last.
+    fn take(&self, lines: &mut String) -> (u64, bool) {
+        let mut waiting = self.0.waiting.lock();
+        while waiting.lines.is_empty() && !waiting.is_stopping {
+            self.0.changed.wait(&mut waiting);
+        }
+        if !waiting.is_stopping {
+            self.0.changed.wait_for(&mut waiting, GATHERING);
+        }
+        std::mem::swap(&mut waiting.lines, lines);
+        (std::mem::take(&mut waiting.lost), waiting.is_stopping)
     }
 }
 
@@ -126,6 +177,7 @@ impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
+        let Fields { message, json } = fields;
         let mut line = String::with_capacity(160);
         let _ = SystemTime.format_time(&mut format::Writer::new(&mut line));
         let level = match *event.metadata().level() {
@@ -134,36 +186,38 @@ impl<S: Subscriber> Layer<S> for Lines {
             Level::INFO => "info",
             Level::DEBUG | Level::TRACE => "debug",
         };
-        let _ = write!(line, "\t{level}\t{}", fields.message.replace(['\n', '\t'], " "));
-        if !fields.others.is_empty() {
-            let _ = write!(line, "\t{}", Value::Object(fields.others));
+        let _ = write!(line, "\t{level}\t{}", message.replace(['\n', '\t'], " "));
+        if !json.is_empty() {
+            let _ = write!(line, "\t{json}}}");
         }
         line.push('\n');
-        if self.queue.try_send(line).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
+        self.add(&line);
     }
 }
 
+/// The message of an event, and its other fields as a JSON object that lacks its last brace.
 #[derive(Default)]
 struct Fields {
     message: String,
-    others: Map<String, Value>,
+    json: String,
 }
 
 impl Fields {
-    fn put(&mut self, field: &Field, value: Value) {
-        self.others.insert(field.name().to_owned(), value);
+    fn put(&mut self, field: &Field, json: impl fmt::Display) {
+        let separator = if self.json.is_empty() { '{' } else { ',' };
+        // Field names are identifiers.
+        let _ = write!(self.json, "{separator}\"{}\":{json}", field.name());
     }
 
     /// The beginning of a long text: lines wait in memory.
-    fn put_text(&mut self, field: &Field, mut text: String) {
-        if text.len() > LONGEST_TEXT {
-            let length = text.len();
-            text.truncate(text.floor_char_boundary(LONGEST_TEXT));
-            let _ = write!(text, "… ({length} bytes)");
-        }
-        self.put(field, text.into());
+    fn put_text(&mut self, field: &Field, text: &str) {
+        let json = if text.len() > LONGEST_TEXT {
+            let start = &text[..text.floor_char_boundary(LONGEST_TEXT)];
+            serde_json::to_string(&format!("{start}… ({} bytes)", text.len()))
+        } else {
+            serde_json::to_string(text)
+        };
+        self.put(field, json.unwrap_or_default());
     }
 }
 
@@ -173,24 +227,24 @@ impl Visit for Fields {
         if field.name() == "message" {
             self.message = text;
         } else {
-            self.put_text(field, text);
+            self.put_text(field, &text);
         }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put_text(field, value.to_owned());
+        self.put_text(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, value.into());
+        self.put(field, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, value.into());
+        self.put(field, value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, value.into());
+        self.put(field, value);
     }
 }
 

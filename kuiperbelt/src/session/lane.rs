@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::Session;
 
 /// Sessions that are served before others may run.
-const STRETCH: usize = 16;
+const STRETCH: usize = 64;
 
 /// The lanes of a hub, as many as worker threads.
 pub(crate) struct Lanes {
