@@ -24,6 +24,9 @@ use super::Session;
 /// Sessions that are served before others may run.
 const STRETCH: usize = 64;
 
+/// The longest that others wait, however long they took.
+const LONGEST_STRETCH: Duration = Duration::from_millis(20);
+
 /// The lanes of a hub, as many as worker threads.
 pub(crate) struct Lanes {
     lanes: Box<[Lane]>,
@@ -87,37 +90,32 @@ impl Lanes {
 impl Lane {
     /// Serves the line until it is closed.
     async fn serve(&self) {
+        let mut sessions = VecDeque::new();
         let mut others = Duration::ZERO;
-        while let Some(mut sessions) = self.next().await {
+        while self.next(&mut sessions).await {
             while !sessions.is_empty() {
-                let began = Instant::now();
-                loop {
-                    for session in sessions.drain(..STRETCH.min(sessions.len())) {
-                        session.flush(began);
-                    }
-                    if sessions.is_empty() || began.elapsed() >= others {
-                        break;
-                    }
-                }
+                serve_for(&mut sessions, others);
                 if sessions.is_empty() && self.is_empty() {
                     break;
                 }
                 let paused = Instant::now();
                 yield_now().await;
-                others = paused.elapsed();
+                others = paused.elapsed().min(LONGEST_STRETCH);
             }
         }
     }
 
-    /// Everybody in line, when there is somebody; `None` when nobody will come any more.
-    async fn next(&self) -> Option<VecDeque<Session>> {
+    /// Waits until somebody stands in line, and moves everybody to `sessions`, which is empty.
+    /// `false` when nobody will come any more.
+    async fn next(&self, sessions: &mut VecDeque<Session>) -> bool {
         poll_fn(|context| {
             let mut line = self.0.lock();
             if !line.sessions.is_empty() {
-                return Poll::Ready(Some(std::mem::take(&mut line.sessions)));
+                std::mem::swap(&mut line.sessions, sessions);
+                return Poll::Ready(true);
             }
             if line.is_closed {
-                return Poll::Ready(None);
+                return Poll::Ready(false);
             }
             line.waker = Some(context.waker().clone());
             Poll::Pending
@@ -127,6 +125,20 @@ impl Lane {
 
     fn is_empty(&self) -> bool {
         self.0.lock().sessions.is_empty()
+    }
+}
+
+/// Serves sessions for so long, and [`STRETCH`] of them at least.
+fn serve_for(sessions: &mut VecDeque<Session>, time: Duration) {
+    let began = Instant::now();
+    loop {
+        for _ in 0..STRETCH {
+            let Some(session) = sessions.pop_front() else { return };
+            session.flush(began);
+        }
+        if began.elapsed() >= time {
+            return;
+        }
     }
 }
 

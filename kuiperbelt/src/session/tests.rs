@@ -269,3 +269,31 @@ async fn a_lost_socket_is_told_to_the_connection() {
     assert_eq!(connected.send("waits"), ACCEPTED);
     assert!(!session.outbox().is_due, "nobody can write it");
 }
+
+#[tokio::test]
+async fn who_comes_while_others_are_served_is_served_too() {
+    let lanes = Arc::new(Lanes::new());
+    let mut crowd = Vec::new();
+    for _ in 0..200 {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let capacity = Capacity::Messages(1000);
+        let lanes = Arc::clone(&lanes);
+        let terms = Terms { capacity, before_established: 0, compression_min_size: 0, lanes };
+        let session = Session::new(b"", None, Arc::new(terms), None);
+        session.open(Arc::new(ours.into()));
+        session.establish();
+        crowd.push((session, theirs));
+    }
+    let rounds = 100;
+    for _ in 0..rounds {
+        for (session, _) in &crowd {
+            session.try_send(&Message::text("x")).unwrap();
+        }
+        tokio::task::yield_now().await;
+    }
+    for (_, theirs) in &mut crowd {
+        let mut written = vec![0; frame("x").len() * rounds];
+        theirs.read_exact(&mut written).await.unwrap();
+    }
+    lanes.close();
+}
