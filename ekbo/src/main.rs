@@ -15,9 +15,11 @@ mod secret;
 mod text;
 
 use std::io::Write as _;
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::thread::available_parallelism;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -72,7 +74,7 @@ fn main() -> ExitCode {
             warn!("{warning}");
         }
     }
-    let started = Runtime::new().map_err(|failure| failure.to_string()).and_then(|runtime| {
+    let started = runtime().map_err(|failure| failure.to_string()).and_then(|runtime| {
         let ran = runtime.block_on(run(command, loaded));
         runtime.shutdown_background();
         ran
@@ -83,6 +85,14 @@ fn main() -> ExitCode {
             error!("{failure}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// A worker thread for each processor that we may use; with a single one, this thread does it all.
+fn runtime() -> std::io::Result<Runtime> {
+    match available_parallelism() {
+        Ok(NonZero::<usize>::MIN) => Builder::new_current_thread().enable_all().build(),
+        _ => Runtime::new(),
     }
 }
 
