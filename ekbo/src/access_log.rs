@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hyper::body::Body as _;
 use kuiperbelt::Service;
 use tracing::info;
 
@@ -22,7 +21,7 @@ pub(crate) fn logged(service: Service, log: bool) -> Service {
                 method = %method,
                 url,
                 status = answer.status().as_u16(),
-                size = answer.body().size_hint().exact(),
+                size = answer.body().len(),
                 "access"
             );
             answer

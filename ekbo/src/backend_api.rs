@@ -11,8 +11,6 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
-use http_body_util::BodyExt as _;
-use hyper::body::Body as _;
 use kuiperbelt::{
     Answer, Body, CloseCode, CloseFrame, End, Hub, InvalidClose, Message, SendError, Session,
     TrySendError,
@@ -140,7 +138,7 @@ impl BackendApi {
         if self.config.strict && !failures.is_empty() {
             return self.outcome(&failures);
         }
-        if body.size_hint().lower() > self.config.max_body as u64 {
+        if body.at_least() > self.config.max_body as u64 {
             return Refused::TooLarge.into();
         }
         let body = match self.read(body, !known.is_empty()).await {
@@ -190,25 +188,29 @@ impl BackendApi {
 
     /// The whole body, or, when nobody wants it, nothing of it, with the same refusals.
     async fn read(&self, mut body: Body, is_wanted: bool) -> Result<Bytes, Refused> {
-        let mut whole = BytesMut::new();
+        let mut first = Bytes::new();
+        let mut joined = BytesMut::new();
         let mut size = 0;
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Refused::Unreadable)?;
-            if let Ok(data) = frame.into_data() {
-                if data.len() > self.config.max_body - size {
-                    return Err(Refused::TooLarge);
-                }
-                size += data.len();
-                if !is_wanted {
-                    continue;
-                }
-                if whole.is_empty() && body.is_end_stream() {
-                    return Ok(data);
-                }
-                whole.extend_from_slice(&data);
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(|_| Refused::Unreadable)?;
+            if piece.len() > self.config.max_body - size {
+                return Err(Refused::TooLarge);
             }
+            size += piece.len();
+            if !is_wanted {
+                continue;
+            }
+            // Nearly every body comes in one piece, and is taken as it is.
+            if size == piece.len() {
+                first = piece;
+                continue;
+            }
+            if joined.is_empty() {
+                joined.extend_from_slice(&first);
+            }
+            joined.extend_from_slice(&piece);
         }
-        Ok(whole.freeze())
+        Ok(if joined.is_empty() { first } else { joined.freeze() })
     }
 
     fn is_authorized(&self, authorization: Option<&HeaderValue>) -> bool {
@@ -349,7 +351,7 @@ impl From<Refused> for Answer {
 }
 
 fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Answer::new(body.into().into());
+    let mut answer = Answer::new(body.into());
     *answer.status_mut() = status;
     let kind = HeaderValue::from_static("application/json; charset=utf-8");
     answer.headers_mut().insert(CONTENT_TYPE, kind);

@@ -263,7 +263,7 @@ fn relayed(status: StatusCode, kind: Option<&HeaderValue>, body: Bytes) -> Refus
     } else {
         error!(status = status.as_u16(), "connect error before upgrade");
     }
-    let mut answer = Answer::new(body.into());
+    let mut answer = Answer::new(body);
     *answer.status_mut() = status;
     if let Some(kind) = kind.filter(|_| status != StatusCode::NOT_MODIFIED) {
         answer.headers_mut().insert(CONTENT_TYPE, kind.clone());

@@ -1,70 +1,170 @@
-//! The body of a request. An answer that is given before the body has arrived must still reach a
-//! client that is in the middle of sending: closing on unread bytes would make TCP reset it away.
+//! The body of a request, for whoever answers it. Nearly every body has come with its head; of
+//! another the pieces are read when they are asked for.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use std::{fmt, io, mem};
 
 use bytes::Bytes;
-use http::header::EXPECT;
-use http::{HeaderValue, Request};
-use http_body_util::BodyExt as _;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
-/// How long a client may go on sending a body that nobody wants.
-const PATIENCE: Duration = Duration::from_secs(2);
+use crate::http1::{CONTINUE, Decoder, Framing, InvalidChunk, Wire};
 
-/// A request body as it arrives. Dropped early, the rest is read and discarded for up to 2 s, so
-/// that the client sees the answer; not if it waits for `100 Continue`, which is then never sent.
-#[derive(Debug)]
-pub struct Body {
-    incoming: Option<Incoming>,
-    waits_for_continue: bool,
+/// How long a client may go on sending a body that nobody wants.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A request body. It may be left unread, in whole or in part: the client has its answer all the
+/// same, and if it waits for `100 Continue` that is never sent.
+pub struct Body(Source);
+
+enum Source {
+    Whole(Bytes),
+    Arriving(Arc<Mutex<Arriving>>),
+}
+
+/// Why a body does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The client has ended its side, or the server has given up the connection.
+    #[error("the body ended too early")]
+    Ended,
+    /// The client does not keep to the chunked coding.
+    #[error("malformed body: {0}")]
+    Chunk(#[from] InvalidChunk),
+    /// The connection is broken.
+    #[error("reading the body: {0}")]
+    Io(#[from] io::Error),
 }
 
 impl Body {
-    pub(crate) fn of(request: Request<Incoming>) -> Request<Self> {
-        let waits_for_continue = request.headers().get(EXPECT).is_some_and(is_continue);
-        request.map(|incoming| Self { incoming: Some(incoming), waits_for_continue })
+    /// A body that is there.
+    pub(crate) const fn whole(bytes: Bytes) -> Self {
+        Self(Source::Whole(bytes))
     }
-}
 
-impl HttpBody for Body {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        self.waits_for_continue = false;
-        match &mut self.incoming {
-            Some(incoming) => Pin::new(incoming).poll_frame(context),
-            None => Poll::Ready(None),
+    /// How many bytes are still to come, for all that is known: what is announced, 0 for a body
+    /// in chunks.
+    pub fn at_least(&self) -> u64 {
+        match &self.0 {
+            Source::Whole(bytes) => bytes.len() as u64,
+            Source::Arriving(arriving) => arriving.lock().decoder.at_least(),
         }
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(SizeHint::default, HttpBody::size_hint)
-    }
-}
-
-impl Drop for Body {
-    fn drop(&mut self) {
-        let is_wanted = !self.waits_for_continue && !self.is_end_stream();
-        if let Some(mut incoming) = self.incoming.take().filter(|_| is_wanted) {
-            let discard = async move { while let Some(Ok(_)) = incoming.frame().await {} };
-            tokio::spawn(timeout(PATIENCE, discard));
+    /// The next piece, which is never empty, or `None` at the end. Nothing follows an error.
+    pub async fn next(&mut self) -> Option<Result<Bytes, BodyError>> {
+        match &mut self.0 {
+            Source::Whole(bytes) if bytes.is_empty() => None,
+            Source::Whole(bytes) => Some(Ok(mem::take(bytes))),
+            Source::Arriving(arriving) => {
+                poll_fn(|context| arriving.lock().poll_next(context)).await
+            }
         }
     }
 }
 
-/// Whether an `Expect` is the one that there is (RFC 9110 section 10.1.1).
-pub(crate) fn is_continue(expected: &HeaderValue) -> bool {
-    expected.as_bytes().eq_ignore_ascii_case(b"100-continue")
+impl Body {
+    /// Reads it to its end for nobody. `false` when there is none within 2 s.
+    pub(crate) async fn discard(mut self) -> bool {
+        let all = async {
+            while let Some(piece) = self.next().await {
+                piece?;
+            }
+            Ok::<_, BodyError>(())
+        };
+        matches!(timeout(PATIENCE, all).await, Ok(Ok(())))
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("at_least", &self.at_least()).finish_non_exhaustive()
+    }
+}
+
+/// A body on its way in, and the wire that it comes on, shared by the one who reads it and the one
+/// who goes on with the connection.
+#[derive(Debug)]
+pub(crate) struct Arriving {
+    /// Gone when the connection goes on.
+    wire: Option<Wire>,
+    decoder: Decoder,
+    /// What the client is to be sent before it sends the body.
+    invitation: &'static [u8],
+    /// Whether the body will never be complete.
+    is_broken: bool,
+}
+
+/// What has become of a body when its request is answered.
+#[derive(Debug)]
+pub(crate) enum Remainder {
+    /// It is read to its end.
+    None,
+    /// More of it comes.
+    Some(Decoder),
+    /// Where it ends cannot be told, or it is not known whether it comes.
+    Unknown,
+}
+
+impl Arriving {
+    /// The body, and what the connection keeps of it. `is_expected` if the client waits to be told.
+    pub(crate) fn share(
+        wire: Wire,
+        framing: Framing,
+        is_expected: bool,
+    ) -> (Body, Arc<Mutex<Self>>) {
+        let arriving = Arc::new(Mutex::new(Self {
+            wire: Some(wire),
+            decoder: Decoder::new(framing),
+            invitation: if is_expected { CONTINUE } else { &[] },
+            is_broken: false,
+        }));
+        (Body(Source::Arriving(Arc::clone(&arriving))), arriving)
+    }
+
+    /// The wire, if nothing of the body is left on it.
+    pub(crate) fn free_wire(&self) -> Option<&Wire> {
+        self.wire.as_ref().filter(|_| self.decoder.is_complete())
+    }
+
+    /// Takes the wire back, once. Whoever still reads the body has [`BodyError::Ended`].
+    pub(crate) fn reclaim(&mut self) -> Option<(Wire, Remainder)> {
+        let wire = self.wire.take()?;
+        if self.decoder.is_complete() {
+            return Some((wire, Remainder::None));
+        }
+        let is_unknown = self.is_broken || !self.invitation.is_empty();
+        // The one in its place is never complete.
+        let decoder = mem::replace(&mut self.decoder, Decoder::Length(u64::MAX));
+        let remainder = if is_unknown { Remainder::Unknown } else { Remainder::Some(decoder) };
+        Some((wire, remainder))
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if self.is_broken || self.decoder.is_complete() {
+            return Poll::Ready(None);
+        }
+        let next = ready!(self.poll_piece(context)).transpose();
+        self.is_broken = matches!(next, Some(Err(_)));
+        Poll::Ready(next)
+    }
+
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BodyError>> {
+        let Some(wire) = &mut self.wire else { return Poll::Ready(Err(BodyError::Ended)) };
+        ready!(wire.poll_write(&mut self.invitation, context))?;
+        loop {
+            if let Some(piece) = self.decoder.next(&mut wire.ahead)? {
+                return Poll::Ready(Ok(Some(piece)));
+            }
+            if self.decoder.is_complete() {
+                return Poll::Ready(Ok(None));
+            }
+            if !ready!(wire.poll_fill(context))? {
+                return Poll::Ready(Err(BodyError::Ended));
+            }
+        }
+    }
 }

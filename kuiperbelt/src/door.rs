@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::Request;
+use http::{Request, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::answer::{self, Answer};
@@ -63,6 +63,14 @@ pub struct Doors {
 #[error("two doors have the path {0}")]
 pub struct SamePath(pub String);
 
+/// Where a request goes.
+pub(crate) enum Way<'a> {
+    Socket(&'a SocketDoor),
+    Http(&'a Service),
+    /// To another path, which the answer names.
+    Moved(Answer),
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
     Door(usize),
@@ -90,14 +98,15 @@ impl Doors {
         Ok(())
     }
 
-    pub(crate) async fn open(&self, request: Request<Body>) -> Answer {
-        match self.find(request.uri().path(), request.uri().query()) {
+    /// Where a request to this target goes.
+    pub(crate) fn way(&self, target: &Uri) -> Way<'_> {
+        match self.find(target.path(), target.query()) {
             Found::Door(index) => match &self.doors[index].1 {
-                Lead::Socket(door) => door.open(request).await,
-                Lead::Http(service) => service(request).await,
+                Lead::Socket(door) => Way::Socket(door),
+                Lead::Http(service) => Way::Http(service),
             },
-            Found::Moved(location) => answer::moved(&location),
-            Found::Nothing => (self.otherwise)(request).await,
+            Found::Moved(location) => Way::Moved(answer::moved(&location)),
+            Found::Nothing => Way::Http(&self.otherwise),
         }
     }
 

@@ -9,8 +9,6 @@ use http::header::{
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 use kuiperbelt_websocket::{CloseCode, Deflate, handshake};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::error;
@@ -19,7 +17,6 @@ use crate::answer::{self, Answer};
 use crate::body::Body;
 use crate::connection::Connection;
 use crate::handler::{Admission, Handler};
-use crate::http_stream::HttpStream;
 use crate::hub::Hub;
 use crate::message::{End, Message};
 use crate::metrics::Raised;
@@ -48,36 +45,36 @@ impl SocketDoor {
         }))
     }
 
-    /// Answers a request on this door.
-    pub(crate) async fn open(&self, mut request: Request<Body>) -> Answer {
+    /// Asks the handler about a client whose handshake is in order. Not to be dropped before it is
+    /// done: a backend that has admitted the client would never be told of its end.
+    pub(crate) async fn open(&self, request: Request<Body>) -> Result<Welcome, Answer> {
         let hub = &self.0.hub;
         let metrics = hub.metrics();
         metrics.total_connections.increment();
         let counted = Raised::new(metrics, |metrics| &metrics.connections);
-        let accept = match self.check(&request) {
-            Ok(accept) => accept,
-            Err(rejection) => {
-                metrics.connect_errors.increment();
-                error!(error = %rejection, "cannot upgrade");
-                let mut answer = answer::status(rejection.status());
-                let version = HeaderValue::from_static("13");
-                answer.headers_mut().insert(SEC_WEBSOCKET_VERSION, version);
-                return answer;
-            }
-        };
-        let upgrade = hyper::upgrade::on(&mut request);
+        let accept = self.check(&request).map_err(|rejection| {
+            metrics.connect_errors.increment();
+            error!(error = %rejection, "cannot upgrade");
+            let mut answer = answer::status(rejection.status());
+            let version = HeaderValue::from_static("13");
+            answer.headers_mut().insert(SEC_WEBSOCKET_VERSION, version);
+            answer
+        })?;
+        let (request, body) = request.into_parts();
+        // What follows a body is WebSocket.
+        if !body.discard().await {
+            metrics.connect_errors.increment();
+            error!(error = "the body of the request did not arrive", "cannot upgrade");
+            return Err(answer::last(StatusCode::BAD_REQUEST));
+        }
         let arrival = Arrival {
             premises: Arc::clone(&self.0),
             accept,
-            deflate: self.deflate(request.headers()),
-            upgrade,
+            deflate: self.deflate(&request.headers),
             counted,
             _unfinished: hub.unfinished(),
         };
-        // A task of its own, so that a client that leaves does not leave a backend behind that
-        // has admitted it and is never told of its end.
-        let admitted = tokio::spawn(arrival.admit(request.into_parts().0));
-        admitted.await.unwrap_or_else(|_| answer::status(StatusCode::INTERNAL_SERVER_ERROR))
+        arrival.admit(request).await
     }
 
     fn check(&self, request: &Request<Body>) -> Result<HeaderValue, handshake::Rejection> {
@@ -109,14 +106,13 @@ struct Arrival {
     accept: HeaderValue,
     /// What was agreed on compression, and the field that says so.
     deflate: Option<(Deflate, HeaderValue)>,
-    upgrade: OnUpgrade,
     counted: Raised,
     /// A stop waits for the handler's judgement: a client it admits has a close.
     _unfinished: TaskTrackerToken,
 }
 
 impl Arrival {
-    async fn admit(self, request: http::request::Parts) -> Answer {
+    async fn admit(self, request: http::request::Parts) -> Result<Welcome, Answer> {
         let premises = self.premises;
         let hub = &premises.hub;
         let (deflate, extensions) = self.deflate.unzip();
@@ -133,53 +129,64 @@ impl Arrival {
                     let session = new_session(&key, None);
                     Seat::outside(premises, session).leave(end);
                 }
-                return refusal.answer;
+                return Err(refusal.answer);
             }
         };
         let Admission { key, first, subprotocol } = admission;
         if key.is_empty() {
             hub.metrics().connect_errors.increment();
             error!(error = "the handler gave an empty key", "cannot upgrade");
-            return answer::status(StatusCode::INTERNAL_SERVER_ERROR);
+            return Err(answer::status(StatusCode::INTERNAL_SERVER_ERROR));
         }
         let session = new_session(&key, first.as_ref());
         let seat = Seat::take(premises, session, self.counted);
-        tokio::spawn(enter(seat, self.upgrade, first.is_some()));
         let mut answer = switching_protocols(self.accept);
         let headers = answer.headers_mut();
         headers.extend(extensions.map(|accepted| (SEC_WEBSOCKET_EXTENSIONS, accepted)));
         headers.extend(subprotocol.map(|chosen| (SEC_WEBSOCKET_PROTOCOL, chosen)));
-        answer
+        Ok(Welcome { seat, answer, has_first_message: first.is_some() })
     }
 }
 
-/// Waits for the 101 to be written, establishes the session and hands over to its connection.
-async fn enter(seat: Seat, upgrade: OnUpgrade, has_first_message: bool) {
-    let Ok(Ok((stream, early))) = upgrade.await.map(into_stream) else {
-        seat.hub().metrics().connect_errors.increment();
-        error!(error = "the client left before its 101", "cannot upgrade");
-        return seat.leave(End::abnormal("upgrade failed"));
-    };
-    let is_established = Arc::clone(&seat.premises.handler).establish(seat.session.clone()).await;
-    let connection = if is_established {
-        if has_first_message {
-            seat.hub().metrics().total_messages.increment();
-        }
-        seat.session.establish();
-        Connection::new(seat, stream, &early)
-    } else {
-        seat.hub().metrics().connect_errors.increment();
-        let end = End::new(CloseCode::INTERNAL_ERROR, "establish failed");
-        Connection::new(seat, stream, &early).refused(end)
-    };
-    // A fresh task, as small as the connection itself.
-    tokio::spawn(connection);
+/// A client that is admitted and is to be told so.
+pub(crate) struct Welcome {
+    seat: Seat,
+    answer: Answer,
+    has_first_message: bool,
 }
 
-/// Takes the socket back from hyper, with what the client sent ahead of its 101.
-fn into_stream(upgraded: Upgraded) -> Result<(Stream, bytes::Bytes), Upgraded> {
-    let parts = upgraded.downcast::<TokioIo<HttpStream>>()?;
-    Ok((parts.io.into_inner().into_inner(), parts.read_buf))
+impl Welcome {
+    /// The 101.
+    pub(crate) const fn answer(&self) -> &Answer {
+        &self.answer
+    }
+
+    /// The client could not be told.
+    pub(crate) fn withdraw(self) {
+        self.seat.hub().metrics().connect_errors.increment();
+        error!(error = "the client left before its 101", "cannot upgrade");
+        self.seat.leave(End::abnormal("upgrade failed"));
+    }
+
+    /// The client has been told: establishes the session and hands over to its connection, which
+    /// starts with what the client sent early.
+    pub(crate) async fn enter(self, stream: Stream, early: &[u8]) {
+        let Self { seat, has_first_message, .. } = self;
+        let handler = Arc::clone(&seat.premises.handler);
+        let connection = if handler.establish(seat.session.clone()).await {
+            if has_first_message {
+                seat.hub().metrics().total_messages.increment();
+            }
+            seat.session.establish();
+            Connection::new(seat, stream, early)
+        } else {
+            seat.hub().metrics().connect_errors.increment();
+            let end = End::new(CloseCode::INTERNAL_ERROR, "establish failed");
+            Connection::new(seat, stream, early).refused(end)
+        };
+        // A fresh task, as small as the connection itself.
+        tokio::spawn(connection);
+    }
 }
 
 fn switching_protocols(accept: HeaderValue) -> Answer {

@@ -1,18 +1,18 @@
 //! The socket under an HTTP connection or a WebSocket: TCP or Unix, read and written alike.
 //!
-//! hyper owns the socket of an HTTP connection. That of a WebSocket is shared: its connection reads
-//! and whoever flushes its session's outbox writes, so what they use works through `&self`.
+//! That of a WebSocket is shared: its connection reads and whoever flushes its session's outbox
+//! writes, so all works through `&self`.
 
 use std::future::Future as _;
-use std::io::{self, IoSlice, Read as _};
+use std::io::{self, Read as _};
 use std::net::Shutdown;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::BufMut;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
 /// Read at once while tokio's word on what there is to read is in doubt.
@@ -121,6 +121,11 @@ impl Stream {
         }
     }
 
+    /// Whether the connection is lost, rather than ended by the peer. Says so once.
+    pub(crate) fn is_broken(&self) -> bool {
+        each!(&self.socket, socket => socket.take_error()).is_ok_and(|error| error.is_some())
+    }
+
     /// Says to the peer that nothing more will come.
     pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         each!(&self.socket, socket => SockRef::from(socket).shutdown(Shutdown::Write))
@@ -147,45 +152,5 @@ impl From<TcpStream> for Stream {
 impl From<UnixStream> for Stream {
     fn from(socket: UnixStream) -> Self {
         Self { socket: Socket::Unix(socket), is_unsure: AtomicBool::new(false) }
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        each!(&mut self.socket, socket => Pin::new(socket).poll_read(context, buffer))
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        each!(&mut self.socket, socket => Pin::new(socket).poll_write(context, bytes))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        each!(&mut self.socket, socket => Pin::new(socket).poll_write_vectored(context, slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(&mut self.socket, socket => Pin::new(socket).poll_shutdown(context))
     }
 }

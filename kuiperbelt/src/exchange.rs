@@ -1,0 +1,344 @@
+//! The task of one HTTP connection: a request, its answer, the next request; and the way out of it
+//! to a WebSocket. What bytes mean is in `http1.rs`, what an answer says is the doors' business.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::header::{CONNECTION, EXPECT};
+use http::{HeaderValue, Method, Request, StatusCode, Version};
+use parking_lot::Mutex;
+use tokio::task::coop::consume_budget;
+use tokio::time::{Sleep, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::debug;
+
+use crate::answer::{self, Answer};
+use crate::body::{Arriving, Body, PATIENCE, Remainder};
+use crate::door::{Doors, Way};
+use crate::handshake::Welcome;
+use crate::http1::{BadHead, Decoder, Framing, Head, PartialHead, Reply, Wire, names_its_host};
+use crate::stream::Stream;
+
+/// How long a request whose client has ended its side may take to be answered. A client that has
+/// gone is noticed so much later.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How long a request whose head is on its way may take to complete it when the listener stops.
+const LAST_HEADS: Duration = Duration::from_millis(500);
+
+/// What the connections of a listener have in common.
+#[derive(Debug)]
+pub(crate) struct Reception {
+    pub(crate) doors: Arc<Doors>,
+    /// For a head: from its first byte, or from the beginning of the connection, to its last.
+    pub(crate) head_timeout: Option<Duration>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// How a connection goes on after a request.
+enum Next {
+    Request(Wire),
+    WebSocket(Wire, Welcome),
+    Nothing,
+}
+
+impl Reception {
+    /// Answers what is asked on a connection, in turn, until one side has had enough, the listener
+    /// stops, or the connection becomes a WebSocket. `served` is dropped then.
+    pub(crate) async fn converse(self: Arc<Self>, stream: Stream, served: TaskTrackerToken) {
+        match self.answer_all(Wire::new(stream)).await {
+            Ok(None) => {}
+            Ok(Some((wire, welcome))) => {
+                drop(served);
+                let (stream, early) = wire.into_parts();
+                welcome.enter(stream, &early).await;
+            }
+            Err(error) => debug!(error = %error, "request failed"),
+        }
+    }
+
+    async fn answer_all(&self, mut wire: Wire) -> io::Result<Option<(Wire, Welcome)>> {
+        let mut stopped = pin!(self.stop.cancelled());
+        let mut is_first = true;
+        loop {
+            let head = match self.next_head(&mut wire, stopped.as_mut(), is_first).await? {
+                Some(Ok(head)) => head,
+                Some(Err(bad)) => return refuse(wire, bad).await.map(|()| None),
+                None => return Ok(None),
+            };
+            is_first = false;
+            wire = match self.answer(wire, head).await? {
+                Next::Request(wire) => wire,
+                Next::WebSocket(wire, welcome) => return Ok(Some((wire, welcome))),
+                Next::Nothing => return Ok(None),
+            };
+        }
+    }
+
+    /// The next head, or `None` when there is no more to come. No clock runs while a kept
+    /// connection rests.
+    async fn next_head(
+        &self,
+        wire: &mut Wire,
+        mut stopped: Pin<&mut impl Future<Output = ()>>,
+        is_first: bool,
+    ) -> io::Result<Option<Result<Head, BadHead>>> {
+        let mut partial = PartialHead::default();
+        let mut is_last = false;
+        let mut limit: Option<Pin<Box<Sleep>>> = None;
+        loop {
+            if wire.ahead.is_empty() {
+                let filled = poll_fn(|context| {
+                    if let Poll::Ready(filled) = wire.poll_fill(context) {
+                        return Poll::Ready(filled.map(Some));
+                    }
+                    if !is_last && stopped.as_mut().poll(context).is_ready() {
+                        if partial.is_empty() {
+                            return Poll::Ready(Ok(None));
+                        }
+                        is_last = true;
+                        limit = Some(Box::pin(sleep(LAST_HEADS)));
+                    }
+                    if limit.is_none() && (is_first || !partial.is_empty()) {
+                        limit = self.head_timeout.map(|timeout| Box::pin(sleep(timeout)));
+                    }
+                    let Some(limit) = &mut limit else { return Poll::Pending };
+                    ready!(limit.as_mut().poll(context));
+                    let reason = "the head of the request took too long";
+                    Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, reason)))
+                });
+                match filled.await? {
+                    Some(true) => {}
+                    Some(false) if !partial.is_empty() => {
+                        let reason = "the client left in the head of its request";
+                        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, reason));
+                    }
+                    Some(false) | None => return Ok(None),
+                }
+            } else {
+                // A client that asks ahead is not to keep others waiting.
+                consume_budget().await;
+            }
+            let piece = std::mem::take(&mut wire.ahead);
+            match partial.take_in(piece) {
+                Ok(None) => {}
+                Ok(Some((head, rest))) => {
+                    wire.ahead = rest;
+                    return Ok(Some(Ok(head)));
+                }
+                Err(bad) => return Ok(Some(Err(bad))),
+            }
+        }
+    }
+
+    /// Has a request answered, and sends the answer.
+    async fn answer(&self, wire: Wire, head: Head) -> io::Result<Next> {
+        let Head { request, framing, is_kept } = head;
+        let mut reply = Reply::to(&request, is_kept);
+        let refusal = refusal(&request);
+        let (body, line) = divide(wire, &request, framing);
+        let request = request.map(|()| body);
+        let answer = match refusal {
+            Some(answer) => answer,
+            None => match self.doors.way(request.uri()) {
+                Way::Http(service) => match line.unless_hung_up(service(request)).await {
+                    Some(answer) => answer,
+                    None => return Ok(Next::Nothing),
+                },
+                Way::Socket(door) => match line.whether_hung_up(door.open(request)).await {
+                    (Ok(welcome), true) => {
+                        welcome.withdraw();
+                        return Ok(Next::Nothing);
+                    }
+                    (Ok(welcome), false) => return let_in(line, reply, welcome).await,
+                    (Err(_), true) => return Ok(Next::Nothing),
+                    (Err(answer), false) => answer,
+                },
+                Way::Moved(answer) => answer,
+            },
+        };
+        let Some((wire, remainder)) = line.reclaim() else { return Ok(Next::Nothing) };
+        let says_close = answer.headers().get(CONNECTION).is_some_and(is_close);
+        reply.is_kept &= !says_close && !matches!(remainder, Remainder::Unknown);
+        reply.is_kept &= !self.stop.is_cancelled();
+        wire.send(reply, &answer).await?;
+        match remainder {
+            Remainder::None if reply.is_kept => Ok(Next::Request(wire)),
+            Remainder::None => Ok(Next::Nothing),
+            Remainder::Some(decoder) if reply.is_kept => Ok(skip(wire, decoder).await),
+            Remainder::Some(_) | Remainder::Unknown => {
+                linger(wire).await;
+                Ok(Next::Nothing)
+            }
+        }
+    }
+}
+
+/// Tells a client that it is let in.
+async fn let_in(line: Line, reply: Reply, welcome: Welcome) -> io::Result<Next> {
+    if let Some((wire, Remainder::None)) = line.reclaim()
+        && wire.send(reply, welcome.answer()).await.is_ok()
+    {
+        return Ok(Next::WebSocket(wire, welcome));
+    }
+    welcome.withdraw();
+    Ok(Next::Nothing)
+}
+
+/// The wire while a request is being answered.
+enum Line {
+    /// Nothing of the request is left on it.
+    Free(Wire),
+    /// Whoever answers may read the body from it.
+    Shared(Arc<Mutex<Arriving>>),
+}
+
+/// Takes the body off the wire, if it is there, or lends the wire to it.
+fn divide(mut wire: Wire, request: &Request<()>, framing: Framing) -> (Body, Line) {
+    if let Framing::Length(length) = framing
+        && length <= wire.ahead.len() as u64
+    {
+        let body = wire.ahead.split_to(length as usize);
+        return (Body::whole(body), Line::Free(wire));
+    }
+    let is_expected = request.version() >= Version::HTTP_11
+        && request.headers().get(EXPECT).is_some_and(is_continue);
+    let (body, arriving) = Arriving::share(wire, framing, is_expected);
+    (body, Line::Shared(arriving))
+}
+
+impl Line {
+    /// The outcome, unless the client hangs up before: then the work is dropped.
+    async fn unless_hung_up<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        let mut hangup = Hangup::default();
+        poll_fn(|context| {
+            if let Poll::Ready(outcome) = work.as_mut().poll(context) {
+                return Poll::Ready(Some(outcome));
+            }
+            self.poll_hangup(&mut hangup, context).map(|()| None)
+        })
+        .await
+    }
+
+    /// The outcome of work that is never dropped, and whether the client has hung up before.
+    async fn whether_hung_up<T>(&self, work: impl Future<Output = T>) -> (T, bool) {
+        let mut work = pin!(work);
+        let mut hangup = Hangup::default();
+        let mut is_over = false;
+        poll_fn(|context| {
+            if let Poll::Ready(outcome) = work.as_mut().poll(context) {
+                return Poll::Ready((outcome, is_over));
+            }
+            is_over = is_over || self.poll_hangup(&mut hangup, context).is_ready();
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Whether the client has hung up, which is looked for only behind the request.
+    fn poll_hangup(&self, hangup: &mut Hangup, context: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Free(wire) => hangup.poll(wire, context),
+            Self::Shared(arriving) => match arriving.lock().free_wire() {
+                Some(wire) => hangup.poll(wire, context),
+                None => Poll::Pending,
+            },
+        }
+    }
+
+    /// The wire for what comes next, and what is left of the request on it.
+    fn reclaim(self) -> Option<(Wire, Remainder)> {
+        match self {
+            Self::Free(wire) => Some((wire, Remainder::None)),
+            Self::Shared(arriving) => arriving.lock().reclaim(),
+        }
+    }
+}
+
+/// Notices that a client has gone. One that has only ended its side, as `printf … | nc` does right
+/// behind its request, has a moment to be answered.
+#[derive(Default)]
+struct Hangup {
+    grace: Option<Pin<Box<Sleep>>>,
+}
+
+impl Hangup {
+    fn poll(&mut self, wire: &Wire, context: &mut Context<'_>) -> Poll<()> {
+        let grace = match &mut self.grace {
+            Some(grace) => grace,
+            // It has asked ahead, and may have said all that it has to say.
+            None if !wire.ahead.is_empty() => return Poll::Pending,
+            None => {
+                ready!(wire.stream().poll_hangup(context));
+                if wire.stream().is_broken() {
+                    return Poll::Ready(());
+                }
+                self.grace.insert(Box::pin(sleep(GRACE)))
+            }
+        };
+        grace.as_mut().poll(context)
+    }
+}
+
+/// The answer to a request that cannot be trusted, whatever its path.
+fn refusal(request: &Request<()>) -> Option<Answer> {
+    let is_origin_form = request.uri().path().starts_with('/');
+    let names_its_host = names_its_host(request.version(), request.headers());
+    if !names_its_host || !is_origin_form || request.method() == Method::CONNECT {
+        return Some(answer::last(StatusCode::BAD_REQUEST));
+    }
+    let expected = request.headers().get(EXPECT)?;
+    (!is_continue(expected)).then(|| answer::last(StatusCode::EXPECTATION_FAILED))
+}
+
+/// Whether an `Expect` is the one that there is (RFC 9110 section 10.1.1).
+fn is_continue(expected: &HeaderValue) -> bool {
+    expected.as_bytes().eq_ignore_ascii_case(b"100-continue")
+}
+
+fn is_close(connection: &HeaderValue) -> bool {
+    connection.as_bytes().eq_ignore_ascii_case(b"close")
+}
+
+/// Answers what is no request. Nothing on the wire can be understood after it.
+async fn refuse(wire: Wire, bad: BadHead) -> io::Result<()> {
+    debug!(error = %bad, "request failed");
+    if let Some(status) = bad.status() {
+        let mut answer = Answer::default();
+        *answer.status_mut() = status;
+        wire.send(Reply::last(), &answer).await?;
+        linger(wire).await;
+    }
+    Ok(())
+}
+
+/// Passes over the rest of a body that nobody wants, to the next request behind it.
+async fn skip(mut wire: Wire, mut decoder: Decoder) -> Next {
+    let skipping = async {
+        loop {
+            while decoder.next(&mut wire.ahead).ok()?.is_some() {}
+            if decoder.is_complete() {
+                return Some(());
+            }
+            poll_fn(|context| wire.poll_fill(context)).await.ok().filter(|&has_read| has_read)?;
+        }
+    };
+    match timeout(PATIENCE, skipping).await {
+        Ok(Some(())) => Next::Request(wire),
+        Ok(None) | Err(_) => Next::Nothing,
+    }
+}
+
+/// Ends a connection on which more may be coming: closing it on unread bytes would make TCP reset
+/// the answer away before the client has seen it.
+async fn linger(mut wire: Wire) {
+    if wire.stream().shutdown_write().is_ok() {
+        let _ = timeout(PATIENCE, wire.discard()).await;
+    }
+}

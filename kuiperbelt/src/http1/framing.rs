@@ -1,0 +1,198 @@
+//! Where the body of a request ends (RFC 9112 section 6), and the body taken apart as its bytes
+//! come. What could be read in two ways is refused: it is how requests are smuggled.
+
+use bytes::{Buf as _, Bytes};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Version};
+
+use super::chunked::{Chunked, InvalidChunk, Piece};
+
+/// How a request says where its body ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// So many bytes; none without any framing field.
+    Length(u64),
+    Chunked,
+}
+
+/// Why nobody can tell where a body ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadFraming {
+    #[error("malformed or contradictory Content-Length")]
+    Length,
+    #[error("Content-Length beside Transfer-Encoding")]
+    Both,
+    #[error("Transfer-Encoding in HTTP/1.0")]
+    OldVersion,
+    #[error("a Transfer-Encoding that does not end in chunked, once")]
+    Coding,
+    #[error("a Transfer-Encoding other than chunked")]
+    UnknownCoding,
+}
+
+impl Framing {
+    /// The framing of a request with these fields.
+    pub(super) fn of(version: Version, headers: &HeaderMap) -> Result<Self, BadFraming> {
+        let mut lengths = headers.get_all(CONTENT_LENGTH).into_iter();
+        let mut codings = headers.get_all(TRANSFER_ENCODING).into_iter().peekable();
+        let length = lengths.next();
+        if codings.peek().is_none() {
+            let length = length.map_or(Some(0), number).ok_or(BadFraming::Length)?;
+            let is_one = lengths.all(|other| number(other) == Some(length));
+            return if is_one { Ok(Self::Length(length)) } else { Err(BadFraming::Length) };
+        }
+        if version < Version::HTTP_11 {
+            return Err(BadFraming::OldVersion);
+        }
+        if length.is_some() {
+            return Err(BadFraming::Both);
+        }
+        let codings = codings.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+        let codings: Vec<bool> =
+            codings.map(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked")).collect();
+        match codings.split_last() {
+            Some((true, [])) => Ok(Self::Chunked),
+            Some((true, before)) if !before.contains(&true) => Err(BadFraming::UnknownCoding),
+            _ => Err(BadFraming::Coding),
+        }
+    }
+}
+
+/// Digits and nothing else.
+fn number(value: &HeaderValue) -> Option<u64> {
+    let digits = value.as_bytes();
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// A body on its way in.
+#[derive(Debug)]
+pub(crate) enum Decoder {
+    /// So many bytes are to come.
+    Length(u64),
+    Chunked(Chunked),
+}
+
+impl Decoder {
+    pub(crate) fn new(framing: Framing) -> Self {
+        match framing {
+            Framing::Length(length) => Self::Length(length),
+            Framing::Chunked => Self::Chunked(Chunked::new()),
+        }
+    }
+
+    /// Whether the body has been taken off the input whole.
+    pub(crate) fn is_complete(&self) -> bool {
+        match self {
+            Self::Length(left) => *left == 0,
+            Self::Chunked(chunked) => chunked.is_complete(),
+        }
+    }
+
+    /// How many bytes of the body are still to come, for all that is known.
+    pub(crate) fn at_least(&self) -> u64 {
+        match self {
+            Self::Length(left) => *left,
+            Self::Chunked(_) => 0,
+        }
+    }
+
+    /// Takes a piece of the body off the input. `None` when the body is complete, or there is
+    /// nothing of it in the input, which is used up then.
+    pub(crate) fn next(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, InvalidChunk> {
+        while !input.is_empty() && !self.is_complete() {
+            match self {
+                Self::Length(left) => {
+                    let size = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+                    *left -= size as u64;
+                    return Ok(Some(input.split_to(size)));
+                }
+                Self::Chunked(chunked) => match chunked.next(input)? {
+                    Piece::Coding(size) => input.advance(size),
+                    Piece::Data(size) => return Ok(Some(input.split_to(size))),
+                },
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framing(fields: &[(&'static str, &'static str)]) -> Result<Framing, BadFraming> {
+        let fields = fields.iter().map(|(name, value)| {
+            (http::HeaderName::from_static(name), HeaderValue::from_static(value))
+        });
+        let mut headers = HeaderMap::new();
+        fields.for_each(|(name, value)| drop(headers.append(name, value)));
+        Framing::of(Version::HTTP_11, &headers)
+    }
+
+    #[test]
+    fn lengths() {
+        assert_eq!(framing(&[]), Ok(Framing::Length(0)));
+        let length = |value| framing(&[("content-length", value)]);
+        assert_eq!(length("0017"), Ok(Framing::Length(17)));
+        assert_eq!(length("18446744073709551615"), Ok(Framing::Length(u64::MAX)));
+        for bad in ["", "-1", "+1", "1 1", "1,1", "0x1", "x", "18446744073709551616"] {
+            assert_eq!(length(bad), Err(BadFraming::Length), "{bad}");
+        }
+        let two = |second| framing(&[("content-length", "2"), ("content-length", second)]);
+        assert_eq!(two("2"), Ok(Framing::Length(2)));
+        for bad in ["3", "", "x"] {
+            assert_eq!(two(bad), Err(BadFraming::Length), "{bad}");
+        }
+    }
+
+    #[test]
+    fn codings() {
+        let coding = |value| framing(&[("transfer-encoding", value)]);
+        assert_eq!(coding("Chunked"), Ok(Framing::Chunked));
+        assert_eq!(coding("gzip, chunked"), Err(BadFraming::UnknownCoding));
+        for bad in
+            ["gzip", "chunked, gzip", "xchunked", "", "chunked,", "chunked, chunked", "\"chunked\""]
+        {
+            assert_eq!(coding(bad), Err(BadFraming::Coding), "{bad}");
+        }
+        let twice = [("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")];
+        assert_eq!(framing(&twice), Err(BadFraming::Coding));
+        let both = [("transfer-encoding", "chunked"), ("content-length", "0")];
+        assert_eq!(framing(&both), Err(BadFraming::Both));
+        let mut headers = HeaderMap::new();
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        assert_eq!(Framing::of(Version::HTTP_10, &headers), Err(BadFraming::OldVersion));
+    }
+
+    #[test]
+    fn a_body_ends_where_it_says() {
+        for (framing, input) in [
+            (Framing::Length(5), "hellomore"),
+            (Framing::Chunked, "3;x\r\nhel\r\n2\r\nlo\r\n0\r\nA: b\r\n\r\nmore"),
+        ] {
+            let mut decoder = Decoder::new(framing);
+            let mut input = Bytes::from(input);
+            let mut body = Vec::new();
+            while let Some(piece) = decoder.next(&mut input).unwrap() {
+                body.extend_from_slice(&piece);
+            }
+            assert!(decoder.is_complete());
+            assert_eq!((&body[..], &input[..]), (&b"hello"[..], &b"more"[..]));
+        }
+    }
+
+    #[test]
+    fn what_is_to_come() {
+        let mut decoder = Decoder::new(Framing::Length(5));
+        let mut input = Bytes::from("hel");
+        assert_eq!(decoder.next(&mut input).unwrap().as_deref(), Some(&b"hel"[..]));
+        assert_eq!(decoder.next(&mut input).unwrap(), None);
+        assert_eq!((decoder.at_least(), decoder.is_complete()), (2, false));
+    }
+}

@@ -1,0 +1,287 @@
+//! The head of a request from its bytes: start line, fields, and what they say of the body and of
+//! the connection. How the bytes of a head come together is in `partial_head.rs`.
+
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, Entry};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
+use httparse::{Header, Status};
+
+use super::framing::{BadFraming, Framing};
+
+/// The longest head, in bytes: 1 MiB for thousands of session fields, and some.
+pub(super) const MAX_HEAD: usize = (1 << 20) + 4096;
+
+/// The most fields in a head. A header map has room for some more names than that.
+const MAX_FIELDS: usize = 24_000;
+
+/// The most fields that need no memory of their own to be found.
+const USUAL_FIELDS: usize = 64;
+
+/// The longest target, in bytes: what `Uri` takes.
+const MAX_TARGET: usize = u16::MAX as usize - 1;
+
+/// What a client of HTTP/2 begins with (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
+
+/// A request without its body.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) request: Request<()>,
+    pub(crate) framing: Framing,
+    /// Whether the client wants to ask more on the connection.
+    pub(crate) is_kept: bool,
+}
+
+/// Why a head is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadHead {
+    #[error("malformed head: {0}")]
+    Syntax(httparse::Error),
+    #[error("malformed head: invalid method")]
+    Method,
+    #[error("malformed head: invalid target")]
+    Target,
+    #[error("malformed head: invalid field")]
+    Field,
+    #[error("{0}")]
+    Framing(#[from] BadFraming),
+    #[error("the target is longer than 65,534 bytes")]
+    LongTarget,
+    #[error("the head is longer than 1 MiB or has more than 24,000 fields")]
+    TooLarge,
+    #[error("the client speaks HTTP/2")]
+    OtherProtocol,
+}
+
+impl BadHead {
+    /// The status of the answer; `None` for a client that would not understand it.
+    pub(crate) fn status(self) -> Option<StatusCode> {
+        match self {
+            Self::LongTarget => Some(StatusCode::URI_TOO_LONG),
+            Self::TooLarge => Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+            Self::Framing(BadFraming::UnknownCoding) => Some(StatusCode::NOT_IMPLEMENTED),
+            Self::OtherProtocol => None,
+            _ => Some(StatusCode::BAD_REQUEST),
+        }
+    }
+}
+
+/// What bytes turn out to be.
+pub(super) enum Parsed {
+    /// A head, which takes so many of them.
+    Whole(Head, usize),
+    /// The beginning of a head.
+    Partial,
+    /// A head of more fields than usual, or the beginning of one.
+    Long,
+}
+
+/// Reads a head of few fields.
+pub(super) fn parse(bytes: &Bytes) -> Result<Parsed, BadHead> {
+    let mut fields = [const { MaybeUninit::uninit() }; USUAL_FIELDS];
+    match parse_into(bytes, &mut fields) {
+        Ok(Some((head, size))) => Ok(Parsed::Whole(head, size)),
+        Ok(None) => Ok(Parsed::Partial),
+        Err(BadHead::TooLarge) => Ok(Parsed::Long),
+        Err(bad) => Err(bad),
+    }
+}
+
+/// Reads a head that is known to be there whole. Returns it with its size in bytes.
+pub(super) fn parse_whole(bytes: &Bytes) -> Result<(Head, usize), BadHead> {
+    let whole = match parse(bytes)? {
+        Parsed::Whole(head, size) => Some((head, size)),
+        Parsed::Partial => None,
+        Parsed::Long => {
+            let mut fields: Vec<_> = (0..MAX_FIELDS).map(|_| MaybeUninit::uninit()).collect();
+            parse_into(bytes, &mut fields)?
+        }
+    };
+    whole.ok_or(BadHead::Syntax(httparse::Error::NewLine))
+}
+
+/// Whether the beginning of a head can become one, as far as its first fields tell.
+pub(super) fn check(beginning: &[u8]) -> Result<(), BadHead> {
+    let mut fields = [const { MaybeUninit::uninit() }; USUAL_FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(beginning, &mut fields) {
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => Ok(()),
+        Err(error) => Err(malformed(beginning, error)),
+    }
+}
+
+fn parse_into<'b>(
+    bytes: &'b Bytes,
+    fields: &mut [MaybeUninit<Header<'b>>],
+) -> Result<Option<(Head, usize)>, BadHead> {
+    let mut parsed = httparse::Request::new(&mut []);
+    let size = match parsed.parse_with_uninit_headers(bytes, fields) {
+        Ok(Status::Complete(size)) if size > MAX_HEAD => return Err(BadHead::TooLarge),
+        Ok(Status::Complete(size)) => size,
+        Ok(Status::Partial) => return Ok(None),
+        Err(error) => return Err(malformed(bytes, error)),
+    };
+    let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
+    let target = parsed.path.unwrap_or_default().as_bytes();
+    if target.len() > MAX_TARGET {
+        return Err(BadHead::LongTarget);
+    }
+    let method = parsed.method.unwrap_or_default();
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| BadHead::Method)?;
+    let uri = Uri::from_maybe_shared(bytes.slice_ref(target)).map_err(|_| BadHead::Target)?;
+    let headers = header_map(bytes, parsed.headers)?;
+    let framing = Framing::of(version, &headers)?;
+    let is_kept = is_kept(version, &headers);
+    let mut request = Request::new(());
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    *request.version_mut() = version;
+    *request.headers_mut() = headers;
+    Ok(Some((Head { request, framing, is_kept }, size)))
+}
+
+fn malformed(bytes: &[u8], error: httparse::Error) -> BadHead {
+    match error {
+        httparse::Error::TooManyHeaders => BadHead::TooLarge,
+        _ if bytes.starts_with(PREFACE) => BadHead::OtherProtocol,
+        error => BadHead::Syntax(error),
+    }
+}
+
+/// The fields, which lie in `bytes` and go on sharing them. In a run of fields of one name the name
+/// is looked up once: there may be thousands.
+fn header_map(bytes: &Bytes, fields: &[Header<'_>]) -> Result<HeaderMap, BadHead> {
+    let value = |field: &Header<'_>| {
+        HeaderValue::from_maybe_shared(bytes.slice_ref(field.value)).map_err(|_| BadHead::Field)
+    };
+    let mut headers = HeaderMap::with_capacity(fields.len().min(USUAL_FIELDS));
+    let mut fields = fields.iter().peekable();
+    while let Some(field) = fields.next() {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| BadHead::Field)?;
+        let mut entry = match headers.try_entry(name).map_err(|_| BadHead::TooLarge)? {
+            Entry::Occupied(mut entry) => {
+                entry.append(value(field)?);
+                entry
+            }
+            Entry::Vacant(entry) => {
+                entry.try_insert_entry(value(field)?).map_err(|_| BadHead::TooLarge)?
+            }
+        };
+        while let Some(next) = fields.next_if(|next| next.name == field.name) {
+            entry.append(value(next)?);
+        }
+    }
+    Ok(headers)
+}
+
+/// Whether the connection persists (RFC 9112 section 9.3).
+fn is_kept(version: Version, headers: &HeaderMap) -> bool {
+    let mut is_kept = version >= Version::HTTP_11;
+    for value in headers.get_all(CONNECTION) {
+        for option in value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            if option.eq_ignore_ascii_case(b"close") {
+                return false;
+            }
+            is_kept |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+    is_kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<(Head, usize), BadHead> {
+        parse_whole(&Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    #[test]
+    fn a_head_has_all_it_says() {
+        let text = "\r\nPOST /send?a=b HTTP/1.1\r\nHost: x\r\nA: 1\r\nA:2 \r\na: 3\r\nB:\r\nA: 4\r\n\
+                    Content-Length: 5\r\n\r\n";
+        let (head, size) = read(&format!("{text}hello")).unwrap();
+        assert_eq!(size, text.len());
+        assert_eq!((head.framing, head.is_kept), (Framing::Length(5), true));
+        let request = head.request;
+        assert_eq!((request.method(), request.version()), (&Method::POST, Version::HTTP_11));
+        assert_eq!(request.uri(), "/send?a=b");
+        let values: Vec<_> = request.headers().get_all("a").into_iter().collect();
+        assert_eq!(values, ["1", "2", "3", "4"]);
+        assert_eq!(request.headers()["b"], "");
+        assert_eq!(request.headers().len(), 7);
+    }
+
+    #[test]
+    fn many_fields() {
+        let head = |lines: String| read(&format!("GET / HTTP/1.1\r\n{lines}\r\n"));
+        let same = |count| "X: y\r\n".repeat(count);
+        let different = |count| (0..count).map(|number| format!("X{number}: y\r\n")).collect();
+        for count in [USUAL_FIELDS, USUAL_FIELDS + 1, MAX_FIELDS] {
+            assert_eq!(head(same(count)).unwrap().0.request.headers().len(), count);
+            assert_eq!(head(different(count)).unwrap().0.request.headers().len(), count);
+        }
+        assert_eq!(head(same(MAX_FIELDS + 1)).unwrap_err(), BadHead::TooLarge);
+        assert_eq!(head(different(MAX_FIELDS + 1)).unwrap_err(), BadHead::TooLarge);
+    }
+
+    #[test]
+    fn bounds() {
+        let head = |target: usize, field: usize| {
+            let (target, field) = ("x".repeat(target), "x".repeat(field));
+            read(&format!("GET /{target} HTTP/1.1\r\nX: {field}\r\n\r\n")).map(|(_, size)| size)
+        };
+        let around = head(0, 0).unwrap();
+        assert_eq!(head(0, MAX_HEAD - around), Ok(MAX_HEAD));
+        assert_eq!(head(0, MAX_HEAD - around + 1), Err(BadHead::TooLarge));
+        assert!(head(MAX_TARGET - 1, 0).is_ok());
+        assert_eq!(head(MAX_TARGET, 0), Err(BadHead::LongTarget));
+    }
+
+    #[test]
+    fn what_is_no_head() {
+        for text in [
+            "nonsense\r\n\r\n",
+            "GET /\r\n\r\n",
+            "GET / HTTP/2.0\r\n\r\n",
+            "GET / http/1.1\r\n\r\n",
+            "GET  / HTTP/1.1\r\n\r\n",
+            "GET /a b HTTP/1.1\r\n\r\n",
+            "GET http:// HTTP/1.1\r\n\r\n",
+            "G@T / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\nA : b\r\n\r\n",
+            "GET / HTTP/1.1\r\n A: b\r\n\r\n",
+            "GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
+            "GET / HTTP/1.1\r\nA b\r\n\r\n",
+            "GET / HTTP/1.1\r\n: b\r\n\r\n",
+            "GET / HTTP/1.1\r\nA: b\rc\r\n\r\n",
+            "GET / HTTP/1.1\r\nA: b\0c\r\n\r\n",
+            "GET / HTTP/1.1\r\nA\0: b\r\n\r\n",
+            "GET / HTTP/1.1\rA: b\r\n\r\n",
+            "GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+        ] {
+            let bad = read(text).unwrap_err();
+            assert_eq!(bad.status(), Some(StatusCode::BAD_REQUEST), "{text:?}: {bad}");
+        }
+        let preface = read("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap_err();
+        assert_eq!((preface, preface.status()), (BadHead::OtherProtocol, None));
+    }
+
+    #[test]
+    fn connections_are_kept() {
+        for (version, fields, kept) in [
+            ("1.1", "", true),
+            ("1.1", "Connection: Close\r\n", false),
+            ("1.1", "Connection: a , close\r\nConnection: keep-alive\r\n", false),
+            ("1.1", "Connection: closed\r\n", true),
+            ("1.0", "", false),
+            ("1.0", "Connection: Keep-Alive, a\r\n", true),
+            ("1.0", "Connection: keep-alive\r\nConnection: close\r\n", false),
+        ] {
+            let head = read(&format!("GET / HTTP/{version}\r\n{fields}\r\n")).unwrap().0;
+            assert_eq!(head.is_kept, kept, "{version} {fields:?}");
+        }
+    }
+}

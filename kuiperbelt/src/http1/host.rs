@@ -1,0 +1,83 @@
+//! The Host of a request (RFC 9112 section 3.2): there has to be exactly one, and well-formed.
+
+use http::header::HOST;
+use http::uri::Authority;
+use http::{HeaderMap, Version};
+
+/// Whether a request says once and properly for whom it is; HTTP/1.0 may do without.
+pub(crate) fn names_its_host(version: Version, headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).into_iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => is_host(host.as_bytes()),
+        (None, None) => version < Version::HTTP_11,
+        _ => false,
+    }
+}
+
+/// `uri-host [ ":" port ]`, not empty and without user information.
+fn is_host(host: &[u8]) -> bool {
+    let (name, port) = match host.iter().rposition(|&byte| byte == b':' || byte == b']') {
+        Some(colon) if host[colon] == b':' => (&host[..colon], &host[colon + 1..]),
+        _ => (host, &b""[..]),
+    };
+    !name.is_empty() && is_port(port) && (is_plain(name) || is_unusual(name))
+}
+
+/// As nearly all names and addresses of IPv4 are.
+fn is_plain(name: &[u8]) -> bool {
+    name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+}
+
+/// An address of IPv6, or another name that can stand in a URI.
+fn is_unusual(name: &[u8]) -> bool {
+    !name.contains(&b'@')
+        && Authority::try_from(name)
+            .is_ok_and(|authority| authority.host().len() == name.len() && !name.is_empty())
+}
+
+fn is_port(port: &[u8]) -> bool {
+    let number = port.iter().try_fold(0_u16, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u16::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    });
+    number.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts() {
+        for good in [
+            "a",
+            "example.com:80",
+            "127.0.0.1",
+            "[::1]:9180",
+            "[::1]",
+            "a_b",
+            "a:",
+            "a!$b",
+            "a:0080",
+        ] {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "", ":80", "a b", "a/b", "user@a", "a:b", "a:99999", "a:+1", "[::1", "[1]2", "a,b c",
+            "a?b", "é", "::1", "a:1:2",
+        ] {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn exactly_one() {
+        let mut headers = HeaderMap::new();
+        assert!(!names_its_host(Version::HTTP_11, &headers));
+        assert!(names_its_host(Version::HTTP_10, &headers));
+        headers.append(HOST, http::HeaderValue::from_static("a"));
+        assert!(names_its_host(Version::HTTP_11, &headers));
+        headers.append(HOST, http::HeaderValue::from_static("a"));
+        assert!(!names_its_host(Version::HTTP_10, &headers));
+    }
+}
