@@ -30,6 +30,15 @@ bench *arguments:
     cargo build --release -p ekbo -p bench
     target/release/bench {{ arguments }}
 
+# micro-benchmarks of the two libraries; `just micro encode` for those with that in their name
+micro *arguments:
+    cargo bench -p kuiperbelt-websocket -p kuiperbelt -- {{ arguments }}
+
+# instructions of the hot paths, by callgrind; `--record` writes bench/instructions.md
+instructions *arguments:
+    cargo build --release -p ekbo -p bench
+    target/release/bench instructions {{ arguments }}
+
 # the chat, on http://127.0.0.1:9180/
 demo:
     cargo run -p ekbo -- demo

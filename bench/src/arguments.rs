@@ -6,6 +6,7 @@ use crate::Result;
 
 pub(crate) const USAGE: &str = "\
 usage: bench [OPTION...]
+       bench instructions [--help | OPTION...]
   --server NAME[=PROGRAM]  measure this server; repeat it for several (all that are
                            installed, but nats-ws and mosquitto-ws)
   --scenario NAME          measure this: idle, connect, fanout, unicast, receive, stuck, scale;

@@ -36,6 +36,14 @@ pub(crate) fn used_by_all() -> Result<Duration> {
     Ok(Duration::from_millis((user + nice + system + irq + softirq) * TICK_MS))
 }
 
+/// What the machine's processor calls itself.
+pub(crate) fn model() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = info.lines().find(|line| line.starts_with("model name"));
+    let name = line.and_then(|line| line.split_once(':')).map(|(_, name)| name.trim().to_owned());
+    name.unwrap_or_else(|| "unknown processor".to_owned())
+}
+
 /// Which processors are for whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cores {

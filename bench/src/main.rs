@@ -1,6 +1,7 @@
 //! Benchmarks of `ekbo` beside other servers, in one table. README.md says what is measured and how
 //! to read it. `arguments.rs` is what can be asked for, `scenario/` what is done, `server/` to
-//! whom, `load.rs` by whom; `report.rs` collects and `table.rs` writes.
+//! whom, `load.rs` by whom; `report.rs` collects and `table.rs` writes. `instructions.rs` counts
+//! instead of measuring time.
 
 use std::process::ExitCode;
 
@@ -10,7 +11,9 @@ use crate::arguments::Arguments;
 
 mod arguments;
 mod bare;
+mod callgrind;
 mod cpu;
+mod instructions;
 mod latency;
 mod load;
 mod process;
@@ -48,6 +51,14 @@ fn run(words: &[String]) -> Result<ExitCode> {
         }
         [word] if word == "--help" || word == "-h" => {
             print!("{}", arguments::USAGE);
+            Ok(ExitCode::SUCCESS)
+        }
+        [word, option] if word == instructions::WORD && (option == "--help" || option == "-h") => {
+            print!("{}", instructions::USAGE);
+            Ok(ExitCode::SUCCESS)
+        }
+        [word, words @ ..] if word == instructions::WORD => {
+            instructions::run(words)?;
             Ok(ExitCode::SUCCESS)
         }
         words => {

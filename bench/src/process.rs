@@ -89,6 +89,11 @@ impl Process {
         self.status("VmHWM:")
     }
 
+    /// Of the one that was started.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The last line of its output.
     pub(crate) fn last_words(&self) -> String {
         let log = std::fs::read(&self.log).unwrap_or_default();

@@ -17,7 +17,7 @@ use crate::scenario::{Outcome, Quota, Scenario};
 use crate::server::{self, Server};
 use crate::stop::Stop;
 use crate::table::{Table, median_and_spread};
-use crate::trial::{Spent, Trial};
+use crate::trial::{Gauge, Spent, Trial};
 
 const SCENARIOS: [&str; 7] = ["idle", "connect", "fanout", "unicast", "receive", "stuck", SCALE];
 const SCALE: &str = "scale";
@@ -239,7 +239,7 @@ fn measure(
     patience: Duration,
     stop: &Stop,
 ) -> std::result::Result<Outcome, Failure> {
-    let mut trial = Trial::start(server, scenario, cores, patience, stop.clone())
+    let mut trial = Trial::start(server, scenario, Gauge::Clock, cores, patience, stop.clone())
         .map_err(|error| Failure { reason: error.to_string(), last_words: String::new() })?;
     scenario.measure(&mut trial).map_err(|error| {
         // That it is dead explains what else was seen.
@@ -365,23 +365,10 @@ fn head(
     servers: &[Box<dyn Server>],
     missing: &[String],
 ) -> Vec<String> {
-    let said = |program: &str, words: &[&str]| {
-        let output = Command::new(program).args(words).output().ok()?;
-        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()).filter(|s| !s.is_empty())
-    };
-    let unknown = || "unknown".to_owned();
     let mut head = vec![
-        said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]).unwrap_or_else(unknown),
-        format!(
-            "commit {}",
-            said("git", &["describe", "--always", "--dirty"]).unwrap_or_else(unknown)
-        ),
-        format!(
-            "kernel {}, {}, {} cores",
-            said("uname", &["-r"]).unwrap_or_else(unknown),
-            cpu_model().unwrap_or_else(unknown),
-            cores.count()
-        ),
+        said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
+        format!("commit {}", said("git", &["describe", "--always", "--dirty"])),
+        format!("kernel {}, {}, {} cores", said("uname", &["-r"]), cpu::model(), cores.count()),
         format!(
             "median of {} rounds (least–most), interleaved; messages of {} bytes",
             numbers.rounds, numbers.size
@@ -400,8 +387,9 @@ fn head(
     head
 }
 
-fn cpu_model() -> Option<String> {
-    let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = info.lines().find(|line| line.starts_with("model name"))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
+/// What a program says about the machine or the tree; `unknown` if it says nothing.
+pub(crate) fn said(program: &str, words: &[&str]) -> String {
+    let output = Command::new(program).args(words).output();
+    let said = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    said.ok().filter(|said| !said.is_empty()).unwrap_or_else(|| "unknown".to_owned())
 }

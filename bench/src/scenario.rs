@@ -85,6 +85,8 @@ impl Allowance {
 /// What one measurement has shown.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
+    /// Pieces of work done in the measured stretch.
+    pub(crate) done: usize,
     pub(crate) figures: Vec<f64>,
     /// By whom processors were used meanwhile; `None` if that says nothing.
     pub(crate) spent: Option<Spent>,

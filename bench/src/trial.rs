@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::Result;
+use crate::callgrind::Callgrind;
 use crate::cpu::{self, Cores};
 use crate::load::{Event, Lane, Line, Load};
 use crate::process::Process;
@@ -19,11 +20,21 @@ pub(crate) struct Trial<'a> {
     server: &'a dyn Server,
     site: Site,
     process: Process,
+    callgrind: Option<Callgrind>,
     load: Load,
     /// How long nothing may happen.
     patience: Duration,
     last_event: Instant,
     _directory: Directory,
+}
+
+/// What work is measured in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gauge {
+    /// Time, of processors and of the day.
+    Clock,
+    /// Instructions as well, which makes the server slow and the times useless.
+    Callgrind,
 }
 
 /// Bytes of a server's processes, see `process.rs`.
@@ -44,6 +55,8 @@ pub(crate) struct Spent {
     pub(crate) others: f64,
     /// Seconds.
     pub(crate) wall: f64,
+    /// Executed by the server's own code, if they were counted.
+    pub(crate) instructions: Option<u64>,
 }
 
 impl Spent {
@@ -71,11 +84,16 @@ impl<'a> Trial<'a> {
     pub(crate) fn start(
         server: &'a dyn Server,
         scenario: &dyn Scenario,
+        gauge: Gauge,
         cores: &Cores,
         patience: Duration,
         stop: Stop,
     ) -> Result<Self> {
         let directory = Directory::new()?;
+        let callgrind = match gauge {
+            Gauge::Clock => None,
+            Gauge::Callgrind => Some(Callgrind::new(&directory.0)),
+        };
         let load = Load::new(stop)?;
         let (theirs, workers) = match scenario.shared_cores() {
             Some(count) => (cores.first(count), count),
@@ -89,13 +107,25 @@ impl<'a> Trial<'a> {
             connections: scenario.connections(),
             workers,
         };
-        let command = server.prepare(&site)?;
+        let mut command = server.prepare(&site)?;
+        if let Some(callgrind) = &callgrind {
+            command = callgrind.around(&command);
+        }
         let addresses = [server.client(&site, "nobody").address, server.poster(&site).address];
         let log = site.directory.join("log");
         let process = Process::start(command, log, theirs, cores.of_load(), &addresses)?;
         let last_event = Instant::now();
         let patience = scenario.patience().unwrap_or(patience);
-        Ok(Self { server, site, process, load, patience, last_event, _directory: directory })
+        Ok(Self {
+            server,
+            site,
+            process,
+            callgrind,
+            load,
+            patience,
+            last_event,
+            _directory: directory,
+        })
     }
 
     /// What has happened next. An error when the server has died, or nothing happens any more.
@@ -208,13 +238,14 @@ impl<'a> Trial<'a> {
     /// Begins to measure.
     pub(crate) fn begin(&mut self) -> Result<Window> {
         self.process.find_members()?;
+        self.instructions()?;
         let server = self.process.cpu()?;
         let all = cpu::used_by_all()?;
         Ok(Window { server, load: cpu::used_here()?, all, began: Instant::now() })
     }
 
     /// What was used since the beginning.
-    pub(crate) fn end(&self, window: &Window) -> Result<Spent> {
+    pub(crate) fn end(&mut self, window: &Window) -> Result<Spent> {
         let wall = window.began.elapsed();
         let server = self.process.cpu()?.saturating_sub(window.server);
         let load = cpu::used_here()?.saturating_sub(window.load);
@@ -224,7 +255,14 @@ impl<'a> Trial<'a> {
             load: load.as_secs_f64(),
             others: all.saturating_sub(server + load).as_secs_f64(),
             wall: wall.as_secs_f64(),
+            instructions: self.instructions()?,
         })
+    }
+
+    /// Those executed since the last time; `None` if they are not counted.
+    fn instructions(&mut self) -> Result<Option<u64>> {
+        let process = self.process.id();
+        self.callgrind.as_mut().map(|callgrind| callgrind.take(process)).transpose()
     }
 }
 
@@ -352,7 +390,7 @@ mod tests {
 
     fn start(server: &Mute, patience: Duration) -> Trial<'_> {
         let cores = Cores::available().unwrap();
-        Trial::start(server, &SCENARIO, &cores, patience, Stop::default()).unwrap()
+        Trial::start(server, &SCENARIO, Gauge::Clock, &cores, patience, Stop::default()).unwrap()
     }
 
     fn failure(server: &Mute) -> String {

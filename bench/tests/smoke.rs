@@ -77,6 +77,19 @@ fn what_is_not_there_is_named() {
     }
 }
 
+#[test]
+fn instructions_are_not_counted_of_what_is_not_there() {
+    for (arguments, part) in [
+        (["instructions", "--server=/nowhere/ekbo"], "/nowhere/ekbo: No such file"),
+        (["instructions", "--quick"], "there is no option --quick\nusage: bench instructions"),
+    ] {
+        let output = bench(&arguments);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(part), "{error}");
+    }
+}
+
 fn bench(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bench")).args(arguments).output().expect("bench starts")
 }

@@ -40,7 +40,7 @@ impl Scenario for Connect {
         let done = open_and_close(trial, &keys, self.handshakes)?;
         let spent = trial.end(&window)?;
         let cost = spent.server * 1e5 / done as f64;
-        Ok(Outcome { figures: vec![cost], spent: Some(spent) })
+        Ok(Outcome { done, figures: vec![cost], spent: Some(spent) })
     }
 }
 

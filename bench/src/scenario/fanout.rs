@@ -89,7 +89,7 @@ impl Scenario for Fanout {
                 vec![cost, heard.latencies.percentile(50), heard.latencies.percentile(99)]
             }
         };
-        Ok(Outcome { figures, spent: Some(spent) })
+        Ok(Outcome { done: heard.deliveries, figures, spent: Some(spent) })
     }
 }
 

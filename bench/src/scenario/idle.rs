@@ -46,7 +46,7 @@ impl Scenario for Idle {
         trial.clients(&keys(self.connections))?;
         let after = settled(trial, self.settle)?;
         let each = after.saturating_sub(before) as f64 / self.connections as f64;
-        Ok(Outcome { figures: vec![each], spent: None })
+        Ok(Outcome { done: self.connections, figures: vec![each], spent: None })
     }
 }
 

@@ -40,7 +40,7 @@ impl Scenario for Receive {
         let done = exchange(trial, &clients, &messages, self.messages)?;
         let spent = trial.end(&window)?;
         let cost = spent.server * 1e5 / done as f64;
-        Ok(Outcome { figures: vec![cost], spent: Some(spent) })
+        Ok(Outcome { done, figures: vec![cost], spent: Some(spent) })
     }
 }
 

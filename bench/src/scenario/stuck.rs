@@ -79,6 +79,6 @@ impl Scenario for Stuck {
             heard.longest_pause.as_secs_f64() * 1000.0,
             growth as f64 / MIB,
         ];
-        Ok(Outcome { figures, spent: Some(spent) })
+        Ok(Outcome { done: heard.deliveries, figures, spent: Some(spent) })
     }
 }

@@ -55,7 +55,7 @@ impl Scenario for Unicast {
 
         let cost = spent.server * 1e5 / done as f64;
         let (p50, p99) = (mail.latencies.percentile(50), mail.latencies.percentile(99));
-        Ok(Outcome { figures: vec![cost, p50, p99], spent: Some(spent) })
+        Ok(Outcome { done, figures: vec![cost, p50, p99], spent: Some(spent) })
     }
 }
 
