@@ -259,20 +259,25 @@ async fn deliver_to_all<'a>(
     deadline: Option<Instant>,
 ) -> Vec<Failure<'a>> {
     let mut failures = Vec::new();
-    let mut waiting = FuturesUnordered::new();
+    let mut others = Vec::new();
     for (session, key) in sessions {
         // Nearly every session has room: only the others need a place to wait.
         match action {
             Action::Send => match session.try_send(message) {
                 Ok(()) => {}
                 Err(TrySendError::Closed) => failures.push(Failure::of(SendError::Closed, key)),
-                Err(TrySendError::Full) => {
-                    waiting.push(deliver(session, key, action, message, deadline));
-                }
+                Err(TrySendError::Full) => others.push((session, *key)),
             },
-            Action::Close(_) => waiting.push(deliver(session, key, action, message, deadline)),
+            Action::Close(_) => others.push((session, *key)),
         }
     }
+    if others.is_empty() {
+        return failures;
+    }
+    let mut waiting: FuturesUnordered<_> = others
+        .into_iter()
+        .map(|(session, key)| deliver(session, key, action, message, deadline))
+        .collect();
     while let Some(failure) = waiting.next().await {
         failures.extend(failure);
     }

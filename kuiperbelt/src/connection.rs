@@ -109,7 +109,7 @@ impl Connection {
             stream: Some(stream),
             phase: Phase::Open,
             farewell: None,
-            // A copy: the bytes of hyper's buffer keep the whole buffer.
+            // A copy: what is read ahead of the 101 keeps its whole buffer.
             unread: (!early.is_empty()).then(|| Box::new(BytesMut::from(early))),
             receiving: None,
             held: None,
@@ -123,10 +123,13 @@ impl Connection {
         }
     }
 
-    /// The session ends before it has begun.
-    pub(crate) fn refused(mut self, end: End) -> Self {
-        self.part_by_server(end);
-        self
+    /// A connection whose session ends before it has begun: what was sent to it is never written.
+    pub(crate) fn refused(mut seat: Seat, stream: Stream, early: &[u8], end: End) -> Self {
+        seat.detach();
+        seat.session.drop_messages();
+        let mut connection = Self::new(seat, stream, early);
+        connection.part_by_server(end);
+        connection
     }
 }
 

@@ -182,7 +182,7 @@ impl Welcome {
         } else {
             seat.hub().metrics().connect_errors.increment();
             let end = End::new(CloseCode::INTERNAL_ERROR, "establish failed");
-            Connection::new(seat, stream, early).refused(end)
+            Connection::refused(seat, stream, early, end)
         };
         // A fresh task, as small as the connection itself.
         tokio::spawn(connection);

@@ -328,6 +328,7 @@ impl Session {
         let end = ending.end.clone();
         outbox.stage = Stage::Ended;
         outbox.refuse_waiters();
+        outbox.forget_connection();
         outbox.shut();
         end
     }

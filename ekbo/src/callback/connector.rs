@@ -2,6 +2,7 @@
 //! looked at.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -12,6 +13,7 @@ use http::Uri;
 use http::uri::Scheme;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::sleep;
@@ -104,6 +106,19 @@ impl Socket {
     /// where tokio knows of nothing.
     pub(crate) fn is_quiet(&mut self, context: &mut Context<'_>) -> bool {
         Pin::new(self).poll_read(context, &mut ReadBuf::new(&mut [0])).is_pending()
+    }
+
+    /// The same, asked of the system: what has come unasked must not pass for the answer to the
+    /// next request, and tokio may not have heard of it yet. Over TLS there may be records that
+    /// say nothing, so that is not looked at.
+    pub(crate) fn is_silent(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = match &self.0 {
+            Io::Tcp(io) => SockRef::from(io).peek(&mut byte),
+            Io::Unix(io) => SockRef::from(io).peek(&mut byte),
+            Io::Tls(_) => return true,
+        };
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 

@@ -81,7 +81,7 @@ impl Pool {
             let mut idle = self.0.shelves.lock().of(origin)?.pop()?;
             let look = poll_fn(|context| Poll::Ready(idle.socket.is_quiet(context)));
             // A task that has used up its turn would be told that nothing has happened.
-            if unconstrained(look).await && idle.is_young() {
+            if unconstrained(look).await && idle.socket.is_silent() && idle.is_young() {
                 return Some(idle.socket);
             }
         }

@@ -382,7 +382,13 @@ impl Rules {
 
     fn keeps(&self, status: StatusCode, is_1_1: bool, body: &State) -> bool {
         let is_ended_by_body = matches!(body, State::UntilEnd);
-        let is_suspicious = self.has_coding && self.length.is_some();
+        // What has no body all the same announces one may well send it (RFC 9112 section 6.3).
+        let announces_body = match status {
+            StatusCode::NO_CONTENT => self.has_coding || self.length.is_some_and(|size| size > 0),
+            StatusCode::NOT_MODIFIED => self.has_coding,
+            _ => false,
+        };
+        let is_suspicious = announces_body || self.has_coding && self.length.is_some();
         let is_other_protocol = status == StatusCode::SWITCHING_PROTOCOLS;
         let is_persistent = !self.closes && (is_1_1 || self.keeps_alive);
         is_persistent && !is_ended_by_body && !is_suspicious && !is_other_protocol

@@ -8,14 +8,13 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::num::NonZero;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+use tokio::runtime::Handle;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
@@ -25,11 +24,12 @@ use super::Session;
 const STRETCH: usize = 64;
 
 /// The longest that others wait, however long they took.
-const LONGEST_STRETCH: Duration = Duration::from_millis(20);
+const LONGEST_STRETCH: Duration = Duration::from_millis(5);
 
 /// The lanes of a hub, as many as worker threads.
 pub(crate) struct Lanes {
-    lanes: Box<[Lane]>,
+    /// Known from the first session on: the runtime may not be there before.
+    lanes: OnceLock<Box<[Lane]>>,
     /// Whose turn it is to get a session.
     turn: AtomicUsize,
 }
@@ -49,41 +49,64 @@ struct Line {
 }
 
 impl Lanes {
-    pub(crate) fn new() -> Self {
-        let count = available_parallelism().map_or(1, NonZero::get);
-        Self { lanes: (0..count).map(|_| Lane::default()).collect(), turn: AtomicUsize::new(0) }
+    pub(crate) const fn new() -> Self {
+        Self { lanes: OnceLock::new(), turn: AtomicUsize::new(0) }
     }
 
     /// The lane for one more session.
     pub(super) fn next(&self) -> u16 {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        (turn % self.lanes.len()) as u16
+        (turn % self.all().len()) as u16
     }
 
     /// Puts a session at the end of the line.
     pub(super) fn add(&self, lane: u16, session: Session) {
-        let mut line = self.lanes[usize::from(lane)].0.lock();
+        let mut line = self.lane(lane).0.lock();
         line.sessions.push_back(session);
         wake(line);
     }
 
     /// Starts a lane's task, unless it runs.
     pub(super) fn serve(self: &Arc<Self>, lane: u16) {
-        let lane = usize::from(lane);
-        let is_served = std::mem::replace(&mut self.lanes[lane].0.lock().is_served, true);
+        let is_served = std::mem::replace(&mut self.lane(lane).0.lock().is_served, true);
         if !is_served {
             let lanes = Arc::clone(self);
-            tokio::spawn(async move { lanes.lanes[lane].serve().await });
+            tokio::spawn(async move {
+                let serving = Serving(lanes.lane(lane));
+                serving.0.serve().await;
+            });
         }
     }
 
     /// Ends the tasks once they have served their lines.
     pub(crate) fn close(&self) {
-        for lane in &self.lanes {
+        for lane in self.lanes.get().into_iter().flatten() {
             let mut line = lane.0.lock();
             line.is_closed = true;
             wake(line);
         }
+    }
+
+    fn all(&self) -> &[Lane] {
+        self.lanes.get_or_init(|| {
+            let workers =
+                Handle::try_current().map_or(1, |runtime| runtime.metrics().num_workers());
+            (0..workers).map(|_| Lane::default()).collect()
+        })
+    }
+
+    fn lane(&self, lane: u16) -> &Lane {
+        &self.all()[usize::from(lane)]
+    }
+}
+
+/// A lane's task at work. If it ends before its time, such as with its runtime, the next session
+/// that opens starts another.
+struct Serving<'a>(&'a Lane);
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        self.0.0.lock().is_served = false;
     }
 }
 

@@ -247,7 +247,10 @@ impl Outbox {
         terms: &Terms,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        while !self.outgoing.is_empty() {
+        for _ in 0..WRITES_IN_A_TURN {
+            if self.outgoing.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
             if self.has_failed {
                 return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
             }
@@ -264,7 +267,9 @@ impl Outbox {
                 _ => turn.made_progress(),
             }
         }
-        Poll::Ready(Ok(()))
+        // There may be more, after everybody else's turn, also for this session's lock.
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Writes once.
@@ -298,6 +303,11 @@ impl Outbox {
             Some(waker) => waker.clone_from(context.waker()),
             None => self.waker = Some(context.waker().clone()),
         }
+    }
+
+    /// There is no connection any more.
+    pub(super) fn forget_connection(&mut self) {
+        self.waker = None;
     }
 
     /// Nobody waits for room any more.

@@ -13,12 +13,18 @@ use crate::protocol_error::ProtocolError;
 /// with exactly this (RFC 7692 section 7.2.2), and anything less was cut off.
 const ENDING: [u8; 9] = [TAIL[0], TAIL[1], TAIL[2], TAIL[3], 0x01, 0x00, 0x00, 0xff, 0xff];
 
+/// A compressor that flushes after each byte writes six for one. Somebody who sends far more bytes
+/// than come out of them has us work for nothing, and is stopped.
+const EMPTY_AT_MOST: usize = 256 * 1024;
+const EXPANSION_AT_MOST: usize = 16;
+
 thread_local! {
     static INFLATER: RefCell<Option<Inflater>> = const { RefCell::new(None) };
 }
 
 /// The message of a compressed payload, at most `max` bytes: [`ProtocolError::TooLarge`] as soon as
-/// there would be more, [`ProtocolError::Deflate`] when the payload is malformed or cut off.
+/// there would be more, [`ProtocolError::Deflate`] when the payload is malformed, cut off, or so much
+/// longer than what comes of it that nobody means it.
 ///
 /// The payload may hold several streams, each ended by a last block (section 7.2.3.4). None at
 /// all, or nothing behind a last block, passes too: both are complete.
@@ -69,9 +75,13 @@ fn run(
     stream.reset(false);
     let mut rest = payload;
     loop {
+        if payload.len() - rest.len() > EMPTY_AT_MOST + EXPANSION_AT_MOST * output.len() {
+            return Err(ProtocolError::Deflate);
+        }
         let room = output.room();
         let size = room.len();
-        let (status, read, written) = step(stream, rest, room)?;
+        let input = &rest[..rest.len().min(SCRATCH)];
+        let (status, read, written) = step(stream, input, room)?;
         output.filled += written;
         rest = &rest[read..];
         if status == Status::StreamEnd {
@@ -125,8 +135,12 @@ impl Output<'_> {
         &mut self.scratch[self.filled..end]
     }
 
+    fn len(&self) -> usize {
+        self.long.len() + self.filled
+    }
+
     fn is_full(&self) -> bool {
-        self.long.len() + self.filled == self.max
+        self.len() == self.max
     }
 
     /// Why nothing moves.
@@ -221,6 +235,12 @@ mod tests {
     fn many_empty_streams() {
         let payload = b"\x03\x00".repeat(100_000);
         assert_eq!(read(&payload), Ok(Bytes::new()));
+        // What is far longer than it says is work for nothing.
+        let payload = b"\x03\x00".repeat(1_000_000);
+        assert_eq!(read(&payload), Err(ProtocolError::Deflate));
+        let flushed_each_byte = b"\x4a\x04\x00\x00\x00\xff\xff".repeat(300_000);
+        let payload = flushed_each_byte.strip_suffix(&TAIL).unwrap();
+        assert_eq!(read(payload).unwrap(), [b'a'; 300_000][..]);
     }
 
     #[test]
