@@ -120,17 +120,17 @@ impl Doors {
             }
             Found::Moved(location)
         };
-        if let Some(clean) = clean(&path) {
+        let is_suspicious = path.windows(2).any(|pair| matches!(pair, b"//" | b"/."));
+        if is_suspicious && let Some(clean) = clean(&path) {
             return moved(&clean);
         }
         let is = |door: &str, path: &[u8]| door.starts_with('/') && door.as_bytes() == path;
         if let Some(index) = self.doors.iter().position(|(door, _)| is(door, &path)) {
             return Found::Door(index);
         }
-        let mut slashed = path.to_vec();
-        slashed.push(b'/');
-        if self.doors.iter().any(|(door, _)| is(door, &slashed)) {
-            return moved(&String::from_utf8_lossy(&slashed));
+        let is_below = |door: &str| door.strip_suffix('/').is_some_and(|door| is(door, &path));
+        if self.doors.iter().any(|(door, _)| is_below(door)) {
+            return moved(&(String::from_utf8_lossy(&path) + "/"));
         }
         let subtrees = self.doors.iter().enumerate().filter(|(_, (door, _))| {
             door.starts_with('/') && door.ends_with('/') && path.starts_with(door.as_bytes())

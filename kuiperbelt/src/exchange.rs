@@ -87,7 +87,7 @@ impl Reception {
         wire: &mut Wire,
         mut stopped: Pin<&mut impl Future<Output = ()>>,
         is_first: bool,
-    ) -> io::Result<Option<Result<Head, BadHead>>> {
+    ) -> io::Result<Option<Result<Box<Head>, BadHead>>> {
         let mut partial = PartialHead::default();
         let mut is_last = false;
         let mut limit: Option<Pin<Box<Sleep>>> = None;
@@ -124,8 +124,7 @@ impl Reception {
                 // A client that asks ahead is not to keep others waiting.
                 consume_budget().await;
             }
-            let piece = std::mem::take(&mut wire.ahead);
-            match partial.take_in(piece) {
+            match partial.take_in(&std::mem::take(&mut wire.ahead)) {
                 Ok(None) => {}
                 Ok(Some((head, rest))) => {
                     wire.ahead = rest;
@@ -137,8 +136,8 @@ impl Reception {
     }
 
     /// Has a request answered, and sends the answer.
-    async fn answer(&self, wire: Wire, head: Head) -> io::Result<Next> {
-        let Head { request, framing, is_kept } = head;
+    async fn answer(&self, wire: Wire, head: Box<Head>) -> io::Result<Next> {
+        let Head { request, framing, is_kept } = *head;
         let mut reply = Reply::to(&request, is_kept);
         let refusal = refusal(&request);
         let (body, line) = divide(wire, &request, framing);

@@ -25,7 +25,7 @@ pub enum InvalidChunk {
 }
 
 /// A chunked body on its way in.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Chunked {
     expected: Expected,
     /// Of the chunk whose size is being read, then bytes of it still to come.
@@ -43,8 +43,9 @@ pub enum Piece {
     Data(usize),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Expected {
+    #[default]
     Size,
     /// White space behind a size, as some servers pad it.
     Padding,
@@ -63,7 +64,7 @@ enum Expected {
 impl Chunked {
     /// A body of which nothing has come.
     pub fn new() -> Self {
-        Self { expected: Expected::Size, size: 0, digits: 0, aside: 0 }
+        Self::default()
     }
 
     /// Whether the last chunk and the trailers have been read.

@@ -131,7 +131,9 @@ mod tests {
             (http::HeaderName::from_static(name), HeaderValue::from_static(value))
         });
         let mut headers = HeaderMap::new();
-        fields.for_each(|(name, value)| drop(headers.append(name, value)));
+        for (name, value) in fields {
+            headers.append(name, value);
+        }
         Framing::of(Version::HTTP_11, &headers)
     }
 

@@ -70,8 +70,8 @@ impl BadHead {
 
 /// What bytes turn out to be.
 pub(super) enum Parsed {
-    /// A head, which takes so many of them.
-    Whole(Head, usize),
+    /// A head, which takes so many of them. Boxed, since it goes through many hands.
+    Whole(Box<Head>, usize),
     /// The beginning of a head.
     Partial,
     /// A head of more fields than usual, or the beginning of one.
@@ -90,7 +90,7 @@ pub(super) fn parse(bytes: &Bytes) -> Result<Parsed, BadHead> {
 }
 
 /// Reads a head that is known to be there whole. Returns it with its size in bytes.
-pub(super) fn parse_whole(bytes: &Bytes) -> Result<(Head, usize), BadHead> {
+pub(super) fn parse_whole(bytes: &Bytes) -> Result<(Box<Head>, usize), BadHead> {
     let whole = match parse(bytes)? {
         Parsed::Whole(head, size) => Some((head, size)),
         Parsed::Partial => None,
@@ -115,7 +115,7 @@ pub(super) fn check(beginning: &[u8]) -> Result<(), BadHead> {
 fn parse_into<'b>(
     bytes: &'b Bytes,
     fields: &mut [MaybeUninit<Header<'b>>],
-) -> Result<Option<(Head, usize)>, BadHead> {
+) -> Result<Option<(Box<Head>, usize)>, BadHead> {
     let mut parsed = httparse::Request::new(&mut []);
     let size = match parsed.parse_with_uninit_headers(bytes, fields) {
         Ok(Status::Complete(size)) if size > MAX_HEAD => return Err(BadHead::TooLarge),
@@ -139,7 +139,7 @@ fn parse_into<'b>(
     *request.uri_mut() = uri;
     *request.version_mut() = version;
     *request.headers_mut() = headers;
-    Ok(Some((Head { request, framing, is_kept }, size)))
+    Ok(Some((Box::new(Head { request, framing, is_kept }), size)))
 }
 
 fn malformed(bytes: &[u8], error: httparse::Error) -> BadHead {
@@ -194,7 +194,7 @@ fn is_kept(version: Version, headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<(Head, usize), BadHead> {
+    fn read(text: &str) -> Result<(Box<Head>, usize), BadHead> {
         parse_whole(&Bytes::copy_from_slice(text.as_bytes()))
     }
 

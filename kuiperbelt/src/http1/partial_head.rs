@@ -29,18 +29,18 @@ impl PartialHead {
 
     /// Takes in the next bytes, which are not none. Returns the head when they complete it, with
     /// what follows it in them; nothing may be taken in after that or after an error.
-    pub(crate) fn take_in(&mut self, piece: Bytes) -> Result<Option<(Head, Bytes)>, BadHead> {
+    pub(crate) fn take_in(&mut self, piece: &Bytes) -> Result<Option<(Box<Head>, Bytes)>, BadHead> {
         if self.bytes.is_empty() {
-            if let Parsed::Whole(head, size) = head::parse(&piece)? {
+            if let Parsed::Whole(head, size) = head::parse(piece)? {
                 return Ok(Some((head, behind(piece, size))));
             }
             self.check_at = 2 * piece.len();
         }
-        self.bytes.extend_from_slice(&piece);
+        self.bytes.extend_from_slice(piece);
         if self.has_end() {
             let whole = Bytes::from(mem::take(&mut self.bytes));
             let (head, size) = head::parse_whole(&whole)?;
-            return Ok(Some((head, behind(whole, size))));
+            return Ok(Some((head, behind(&whole, size))));
         }
         if self.bytes.len() > MAX_HEAD {
             return Err(BadHead::TooLarge);
@@ -75,7 +75,7 @@ impl PartialHead {
 }
 
 /// What follows so many bytes; what follows none keeps nothing.
-fn behind(bytes: Bytes, size: usize) -> Bytes {
+fn behind(bytes: &Bytes, size: usize) -> Bytes {
     if size == bytes.len() { Bytes::new() } else { bytes.slice(size..) }
 }
 
@@ -92,7 +92,7 @@ mod tests {
         for piece in pieces {
             ahead = [&ahead[..], piece].concat().into();
             while !ahead.is_empty() {
-                match partial.take_in(mem::take(&mut ahead)) {
+                match partial.take_in(&mem::take(&mut ahead)) {
                     Ok(Some((head, rest))) => {
                         heads.push(format!("{head:?}"));
                         partial = PartialHead::default();
@@ -116,10 +116,10 @@ mod tests {
 
     #[test]
     fn what_is_no_head_is_found_out_before_its_end() {
-        assert!(PartialHead::default().take_in("\x16\x03\x01".into()).is_err());
+        assert!(PartialHead::default().take_in(&"\x16\x03\x01".into()).is_err());
         let mut partial = PartialHead::default();
-        assert!(partial.take_in("GET / HTTP/1.1\r\nHost".into()).unwrap().is_none());
-        assert!(partial.take_in(" : x\r\nLong: xxxxxxxxxxxxxxxxxxxxxxxxx".into()).is_err());
+        assert!(partial.take_in(&"GET / HTTP/1.1\r\nHost".into()).unwrap().is_none());
+        assert!(partial.take_in(&" : x\r\nLong: xxxxxxxxxxxxxxxxxxxxxxxxx".into()).is_err());
     }
 
     #[test]
@@ -134,8 +134,8 @@ mod tests {
         assert_eq!(read(&text.as_bytes().chunks(1000).collect::<Vec<_>>()), whole);
         let endless = "x".repeat(MAX_HEAD);
         let mut partial = PartialHead::default();
-        assert!(partial.take_in("GET / HTTP/1.1\r\nX: ".into()).unwrap().is_none());
-        assert_eq!(partial.take_in(endless.into()).unwrap_err(), BadHead::TooLarge);
+        assert!(partial.take_in(&"GET / HTTP/1.1\r\nX: ".into()).unwrap().is_none());
+        assert_eq!(partial.take_in(&endless.into()).unwrap_err(), BadHead::TooLarge);
     }
 
     fn lines() -> impl Strategy<Value = Vec<u8>> {
