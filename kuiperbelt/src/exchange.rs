@@ -43,7 +43,7 @@ pub(crate) struct Reception {
 /// How a connection goes on after a request.
 enum Next {
     Request(Wire),
-    WebSocket(Wire, Welcome),
+    WebSocket(Wire, Box<Welcome>),
     Nothing,
 }
 
@@ -56,19 +56,19 @@ impl Reception {
             Ok(Some((wire, welcome))) => {
                 drop(served);
                 let (stream, early) = wire.into_parts();
-                welcome.enter(stream, &early).await;
+                Box::pin(welcome.enter(stream, &early)).await;
             }
             Err(error) => debug!(error = %error, "request failed"),
         }
     }
 
-    async fn answer_all(&self, mut wire: Wire) -> io::Result<Option<(Wire, Welcome)>> {
+    async fn answer_all(&self, mut wire: Wire) -> io::Result<Option<(Wire, Box<Welcome>)>> {
         let mut stopped = pin!(self.stop.cancelled());
         let mut is_first = true;
         loop {
             let head = match self.next_head(&mut wire, stopped.as_mut(), is_first).await? {
                 Some(Ok(head)) => head,
-                Some(Err(bad)) => return refuse(wire, bad).await.map(|()| None),
+                Some(Err(bad)) => return Box::pin(refuse(wire, bad)).await.map(|()| None),
                 None => return Ok(None),
             };
             is_first = false;
@@ -135,32 +135,40 @@ impl Reception {
         }
     }
 
-    /// Has a request answered, and sends the answer.
+    /// Has a request answered, and sends the answer. What few requests need is boxed: it would lie
+    /// in the task of every connection that rests.
     async fn answer(&self, wire: Wire, head: Box<Head>) -> io::Result<Next> {
+        let (line, reply, course) = self.begin(wire, head);
+        match course {
+            Course::Answered(answer) => self.finish(line, reply, answer).await,
+            Course::Http(answering) => match line.unless_hung_up(answering).await {
+                Some(answer) => self.finish(line, reply, answer).await,
+                None => Ok(Next::Nothing),
+            },
+            Course::Socket(judging) => Box::pin(self.admit(line, reply, judging)).await,
+        }
+    }
+
+    /// Looks at a request, and has the one behind its door begin.
+    fn begin(&self, wire: Wire, head: Box<Head>) -> (Line, Reply, Course<'_>) {
         let Head { request, framing, is_kept } = *head;
-        let mut reply = Reply::to(&request, is_kept);
+        let reply = Reply::to(&request, is_kept);
         let refusal = refusal(&request);
         let (body, line) = divide(wire, &request, framing);
+        if let Some(answer) = refusal {
+            return (line, reply, Course::Answered(answer));
+        }
         let request = request.map(|()| body);
-        let answer = match refusal {
-            Some(answer) => answer,
-            None => match self.doors.way(request.uri()) {
-                Way::Http(service) => match line.unless_hung_up(service(request)).await {
-                    Some(answer) => answer,
-                    None => return Ok(Next::Nothing),
-                },
-                Way::Socket(door) => match line.whether_hung_up(door.open(request)).await {
-                    (Ok(welcome), true) => {
-                        welcome.withdraw();
-                        return Ok(Next::Nothing);
-                    }
-                    (Ok(welcome), false) => return let_in(line, reply, welcome).await,
-                    (Err(_), true) => return Ok(Next::Nothing),
-                    (Err(answer), false) => answer,
-                },
-                Way::Moved(answer) => answer,
-            },
+        let course = match self.doors.way(request.uri()) {
+            Way::Http(service) => Course::Http(service(request)),
+            Way::Socket(door) => Course::Socket(Box::pin(door.open(request))),
+            Way::Moved(answer) => Course::Answered(answer),
         };
+        (line, reply, course)
+    }
+
+    /// Sends an answer, and sees to what is left of the request.
+    async fn finish(&self, line: Line, mut reply: Reply, answer: Answer) -> io::Result<Next> {
         let Some((wire, remainder)) = line.reclaim() else { return Ok(Next::Nothing) };
         let says_close = answer.headers().get(CONNECTION).is_some_and(is_close);
         reply.is_kept &= !says_close && !matches!(remainder, Remainder::Unknown);
@@ -169,24 +177,47 @@ impl Reception {
         match remainder {
             Remainder::None if reply.is_kept => Ok(Next::Request(wire)),
             Remainder::None => Ok(Next::Nothing),
-            Remainder::Some(decoder) if reply.is_kept => Ok(skip(wire, decoder).await),
+            Remainder::Some(decoder) if reply.is_kept => Ok(Box::pin(skip(wire, decoder)).await),
             Remainder::Some(_) | Remainder::Unknown => {
-                linger(wire).await;
+                Box::pin(linger(wire)).await;
                 Ok(Next::Nothing)
             }
         }
     }
+
+    /// Waits until it is decided whether a client is let in, and tells it, if it is still there.
+    async fn admit(
+        &self,
+        line: Line,
+        reply: Reply,
+        judging: Working<'_, Result<Welcome, Answer>>,
+    ) -> io::Result<Next> {
+        let welcome = match line.whether_hung_up(judging).await {
+            (Ok(welcome), false) => welcome,
+            (Ok(welcome), true) => {
+                welcome.withdraw();
+                return Ok(Next::Nothing);
+            }
+            (Err(answer), false) => return self.finish(line, reply, answer).await,
+            (Err(_), true) => return Ok(Next::Nothing),
+        };
+        if let Some((wire, Remainder::None)) = line.reclaim()
+            && wire.send(reply, welcome.answer()).await.is_ok()
+        {
+            return Ok(Next::WebSocket(wire, Box::new(welcome)));
+        }
+        welcome.withdraw();
+        Ok(Next::Nothing)
+    }
 }
 
-/// Tells a client that it is let in.
-async fn let_in(line: Line, reply: Reply, welcome: Welcome) -> io::Result<Next> {
-    if let Some((wire, Remainder::None)) = line.reclaim()
-        && wire.send(reply, welcome.answer()).await.is_ok()
-    {
-        return Ok(Next::WebSocket(wire, welcome));
-    }
-    welcome.withdraw();
-    Ok(Next::Nothing)
+type Working<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// How a request comes to its answer.
+enum Course<'a> {
+    Answered(Answer),
+    Http(Working<'a, Answer>),
+    Socket(Working<'a, Result<Welcome, Answer>>),
 }
 
 /// The wire while a request is being answered.
@@ -339,5 +370,23 @@ async fn skip(mut wire: Wire, mut decoder: Decoder) -> Next {
 async fn linger(mut wire: Wire) {
     if wire.stream().shutdown_write().is_ok() {
         let _ = timeout(PATIENCE, wire.discard()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kept connection costs its client's patience, not our memory: what few requests need is
+    /// boxed.
+    #[tokio::test]
+    async fn a_resting_connection_is_small() {
+        let (stream, _peer) = tokio::net::UnixStream::pair().unwrap();
+        let doors = Arc::new(Doors::closed());
+        let stop = CancellationToken::new();
+        let reception = Arc::new(Reception { doors, head_timeout: None, stop });
+        let served = tokio_util::task::TaskTracker::new().token();
+        let size = size_of_val(&reception.converse(stream.into(), served));
+        assert!(size <= 2048, "{size}");
     }
 }
