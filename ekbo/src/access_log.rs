@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use kuiperbelt::Service;
+use http::{Method, Uri};
+use kuiperbelt::{Answer, Answering, Service};
 use tracing::info;
 
 /// The service, with its requests logged if `log` says so.
@@ -11,20 +12,27 @@ pub(crate) fn logged(service: Service, log: bool) -> Service {
         return service;
     }
     Arc::new(move |request| {
-        let method = request.method().clone();
-        let url = request.uri().clone();
-        let answer = service(request);
-        Box::pin(async move {
-            let answer = answer.await;
-            let url = url.path_and_query().map_or("/", |url| url.as_str());
-            info!(
-                method = %method,
-                url,
-                status = answer.status().as_u16(),
-                size = answer.body().len(),
-                "access"
-            );
-            answer
-        })
+        let (method, url) = (request.method.clone(), request.uri.clone());
+        match service(request) {
+            Answering::Now(answer) => {
+                log_one(&method, &url, &answer);
+                answer.into()
+            }
+            Answering::Later(answer) => Answering::later(async move {
+                let answer = answer.await;
+                log_one(&method, &url, &answer);
+                answer
+            }),
+        }
     })
+}
+
+fn log_one(method: &Method, url: &Uri, answer: &Answer) {
+    info!(
+        method = %method,
+        url = url.path_and_query().map_or("/", |url| url.as_str()),
+        status = answer.status().as_u16(),
+        size = answer.body().len(),
+        "access"
+    );
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use kuiperbelt::{
-    Answer, CancellationToken, Capacity, CloseCode, Doors, End, Hub, Lead, Listener, Options,
-    SamePath, Service, SocketDoor, answer, serve,
+    Answer, Answering, CancellationToken, Capacity, CloseCode, Doors, End, Hub, Lead, Listener,
+    Options, SamePath, Service, SocketDoor, answer, serve,
 };
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -154,23 +154,21 @@ impl App {
     /// The doors of the public listener, and those of the backend's own if it has one.
     fn doors(&self, config: &Config) -> Result<(Doors, Doors), StartError> {
         let log = !config.suppress_access_log;
-        let not_found: Service = Arc::new(|_| Box::pin(std::future::ready(answer::not_found())));
+        let not_found: Service = Arc::new(|_| answer::not_found().into());
         let otherwise = logged(not_found, log);
         let gateway = Callbacks::new(callback_config(config));
         let gateway = SocketDoor::new(&self.hub, gateway, options(config));
         let api = Arc::new(BackendApi::new(Arc::clone(&self.hub), api_config(config)));
         let service = |call: Call| -> Service {
             let api = Arc::clone(&api);
-            Arc::new(move |request| {
-                let api = Arc::clone(&api);
-                Box::pin(async move {
-                    match call {
-                        Call::Send => api.send(request).await,
-                        Call::Close => api.close(request).await,
-                        Call::Stats => api.stats(request).await,
-                        Call::Ping => api.ping(),
-                    }
-                })
+            Arc::new(move |request| match call {
+                Call::Send => api.send(request),
+                Call::Close => api.close(request),
+                Call::Stats => {
+                    let api = Arc::clone(&api);
+                    Answering::later(async move { api.stats(request).await })
+                }
+                Call::Ping => api.ping().into(),
             })
         };
         let paths = &config.paths;
@@ -297,7 +295,7 @@ fn add(doors: &mut Doors, path: &str, lead: Lead) -> Result<(), StartError> {
 /// The demo's chat page, at `/` and nowhere below.
 fn page() -> Service {
     Arc::new(|request| {
-        let answer = if request.uri().path() == "/" {
+        let answer = if request.uri.path() == "/" {
             let mut page = Answer::new(demo::PAGE.into());
             let kind = http::HeaderValue::from_static("text/html; charset=utf-8");
             page.headers_mut().insert(CONTENT_TYPE, kind);
@@ -305,7 +303,7 @@ fn page() -> Service {
         } else {
             answer::not_found()
         };
-        Box::pin(std::future::ready(answer))
+        answer.into()
     })
 }
 

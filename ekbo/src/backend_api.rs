@@ -9,11 +9,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use kuiperbelt::{
-    Answer, Body, CloseCode, CloseFrame, End, Hub, InvalidClose, Message, SendError, Session,
-    TrySendError,
+    Answer, Answering, Body, CloseCode, CloseFrame, End, Fields, Hub, InvalidClose, Message,
+    Request, SendError, Session, TrySendError,
 };
 use percent_encoding::percent_decode;
 use tokio::time::Instant;
@@ -56,25 +55,31 @@ pub(crate) struct BackendApi {
 }
 
 /// What a call does with each session.
+#[derive(Clone)]
 enum Action {
     Send,
     Close(End),
 }
 
-/// A session that a call names, and the key as it stands in the request.
-type Recipient<'a> = (Session, &'a HeaderValue);
-
-/// The sessions that a call names, and a failure for each key that means none.
-type Targets<'a> = (Vec<Recipient<'a>>, Vec<Failure<'a>>);
-
-/// A session that a call failed for.
-struct Failure<'a> {
-    error: &'static str,
-    key: &'a HeaderValue,
+/// A call that knows its sessions, and has yet to get its message.
+struct Delivery {
+    action: Action,
+    /// The sessions named, and where their keys stand in the request.
+    sessions: Vec<(Session, usize)>,
+    failures: Vec<Failure>,
+    uri: Uri,
+    fields: Fields,
 }
 
-impl<'a> Failure<'a> {
-    const fn of(error: SendError, key: &'a HeaderValue) -> Self {
+/// A session that a call failed for.
+struct Failure {
+    error: &'static str,
+    /// Where its key stands in the request.
+    key: usize,
+}
+
+impl Failure {
+    const fn of(error: SendError, key: usize) -> Self {
         let error = match error {
             SendError::Closed => CLOSED,
             SendError::TimedOut => TIMED_OUT,
@@ -102,17 +107,16 @@ impl BackendApi {
     }
 
     /// `/send`: the body is a message for every session named.
-    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        self.deliver(request, |_| Ok(Action::Send)).await
+    pub(crate) fn send(self: &Arc<Self>, request: Request) -> Answering {
+        self.deliver(request, |_| Ok(Action::Send))
     }
 
     /// `/close`: the body is the last word to every session named.
-    pub(crate) async fn close(&self, request: Request<Body>) -> Answer {
+    pub(crate) fn close(self: &Arc<Self>, request: Request) -> Answering {
         let is_quiet = !self.config.close_callback_on_api_close;
-        self.deliver(request, |head| {
-            Ok(Action::Close(end(head).map_err(Refused::Close)?.quietly(is_quiet)))
+        self.deliver(request, |fields| {
+            Ok(Action::Close(end(fields).map_err(Refused::Close)?.quietly(is_quiet)))
         })
-        .await
     }
 
     /// `/ping`: we are here.
@@ -121,69 +125,111 @@ impl BackendApi {
     }
 
     /// The course of `/send` and `/close`: checks in their order, then delivery to all at once.
-    async fn deliver(
-        &self,
-        request: Request<Body>,
-        action: impl FnOnce(&Parts) -> Result<Action, Refused>,
-    ) -> Answer {
-        let (head, body) = request.into_parts();
-        let (known, mut failures) = match self.targets(&head) {
-            Ok(targets) => targets,
-            Err(refused) => return refused.into(),
+    /// Nearly every call is answered at once: its body has come with it, and there is room.
+    fn deliver(
+        self: &Arc<Self>,
+        request: Request,
+        action: impl FnOnce(&Fields) -> Result<Action, Refused>,
+    ) -> Answering {
+        let (delivery, body) = match self.prepare(request, action) {
+            Ok(prepared) => prepared,
+            Err(refused) => return Answer::from(refused).into(),
         };
-        let action = match action(&head) {
-            Ok(action) => action,
-            Err(refused) => return refused.into(),
-        };
-        if self.config.strict && !failures.is_empty() {
-            return self.outcome(&failures);
+        if self.config.strict && !delivery.failures.is_empty() {
+            return self.outcome(&delivery.fields, &delivery.failures).into();
         }
         if body.at_least() > self.config.max_body as u64 {
-            return Refused::TooLarge.into();
+            return Answer::from(Refused::TooLarge).into();
         }
-        let body = match self.read(body, !known.is_empty()).await {
-            Ok(body) => body,
-            Err(refused) => return refused.into(),
-        };
-        if !known.is_empty() {
+        match body.into_whole() {
+            Ok(body) => self.hand_out(delivery, &body),
+            Err(body) => {
+                let api = Arc::clone(self);
+                Answering::later(async move {
+                    let body = match api.read(body, !delivery.sessions.is_empty()).await {
+                        Ok(body) => body,
+                        Err(refused) => return refused.into(),
+                    };
+                    match api.hand_out(delivery, &body) {
+                        Answering::Now(answer) => answer,
+                        Answering::Later(answer) => answer.await,
+                    }
+                })
+            }
+        }
+    }
+
+    /// Looks up the sessions named; a key that means none is a failure.
+    fn prepare(
+        &self,
+        request: Request,
+        action: impl FnOnce(&Fields) -> Result<Action, Refused>,
+    ) -> Result<(Delivery, Body), Refused> {
+        let Request { method, uri, fields, body } = request;
+        if !self.is_authorized(fields.get(&AUTHORIZATION)) {
+            return Err(Refused::Unauthorized);
+        }
+        if method != Method::POST {
+            return Err(Refused::Method);
+        }
+        let (mut sessions, mut failures) = (Vec::new(), Vec::new());
+        for key in fields.places_of(&self.config.session_header) {
+            match self.hub.session(fields.value(key)) {
+                Some(session) => sessions.push((session, key)),
+                None => failures.push(Failure { error: NOT_FOUND, key }),
+            }
+        }
+        if sessions.is_empty() && failures.is_empty() {
+            return Err(Refused::NoSession);
+        }
+        let action = action(&fields)?;
+        Ok((Delivery { action, sessions, failures, uri, fields }, body))
+    }
+
+    /// Hands the message to every session. Failures are told in the order in which they happen.
+    fn hand_out(self: &Arc<Self>, delivery: Delivery, body: &[u8]) -> Answering {
+        let Delivery { action, sessions, mut failures, uri, fields } = delivery;
+        if !sessions.is_empty() {
             debug!(
-                path = head.uri.path(),
-                headers = %Shown(&head.headers),
-                body = %ShownBody(&body),
+                path = uri.path(),
+                headers = %Shown(&fields.to_map().unwrap_or_default()),
+                body = %ShownBody(body),
                 "message"
             );
         }
-        self.hub.metrics().total_messages.add(known.len() as u64);
-        match message(head.headers.get(CONTENT_TYPE), &body, self.config.invalid_text) {
-            Ok(message) => {
-                let deadline = self.config.send_timeout.map(|timeout| Instant::now() + timeout);
-                failures.extend(deliver_to_all(&known, &action, &message, deadline).await);
-            }
-            Err(_) => failures
-                .extend(known.into_iter().map(|(_, key)| Failure { error: INVALID_TEXT, key })),
-        }
-        self.outcome(&failures)
-    }
-
-    /// The sessions named, and a failure for each key that means none.
-    fn targets<'a>(&self, head: &'a Parts) -> Result<Targets<'a>, Refused> {
-        if !self.is_authorized(head.headers.get(AUTHORIZATION)) {
-            return Err(Refused::Unauthorized);
-        }
-        if head.method != Method::POST {
-            return Err(Refused::Method);
-        }
-        let (mut known, mut unknown) = (Vec::new(), Vec::new());
-        for key in head.headers.get_all(&self.config.session_header) {
-            match self.hub.session(key.as_bytes()) {
-                Some(session) => known.push((session, key)),
-                None => unknown.push(Failure { error: NOT_FOUND, key }),
+        self.hub.metrics().total_messages.add(sessions.len() as u64);
+        let Ok(message) = message(fields.get(&CONTENT_TYPE), body, self.config.invalid_text) else {
+            let invalid = |(_, key)| Failure { error: INVALID_TEXT, key };
+            failures.extend(sessions.into_iter().map(invalid));
+            return self.outcome(&fields, &failures).into();
+        };
+        let mut waiting = Vec::new();
+        for (session, key) in sessions {
+            match action {
+                Action::Send => match session.try_send(&message) {
+                    Ok(()) => {}
+                    Err(TrySendError::Closed) => failures.push(Failure::of(SendError::Closed, key)),
+                    Err(TrySendError::Full) => waiting.push((session, key)),
+                },
+                Action::Close(_) => waiting.push((session, key)),
             }
         }
-        if known.is_empty() && unknown.is_empty() {
-            return Err(Refused::NoSession);
+        if waiting.is_empty() {
+            return self.outcome(&fields, &failures).into();
         }
-        Ok((known, unknown))
+        let deadline = self.config.send_timeout.map(|timeout| Instant::now() + timeout);
+        let api = Arc::clone(self);
+        Answering::later(async move {
+            let mut waiting: FuturesUnordered<_> = waiting
+                .iter()
+                .map(|(session, key)| offer(session, *key, &action, &message, deadline))
+                .collect();
+            while let Some(failure) = waiting.next().await {
+                failures.extend(failure);
+            }
+            drop(waiting);
+            api.outcome(&fields, &failures)
+        })
     }
 
     /// The whole body, or, when nobody wants it, nothing of it, with the same refusals.
@@ -213,12 +259,13 @@ impl BackendApi {
         Ok(if joined.is_empty() { first } else { joined.freeze() })
     }
 
-    fn is_authorized(&self, authorization: Option<&HeaderValue>) -> bool {
+    fn is_authorized(&self, authorization: Option<&[u8]>) -> bool {
         if self.config.tokens.is_empty() {
             return true;
         }
-        let Some((scheme, token)) =
-            authorization.and_then(|value| value.to_str().ok()).and_then(|v| v.split_once(' '))
+        let Some((scheme, token)) = authorization
+            .and_then(|value| str::from_utf8(value).ok())
+            .and_then(|v| v.split_once(' '))
         else {
             return false;
         };
@@ -229,7 +276,7 @@ impl BackendApi {
     }
 
     /// A4 to A6.
-    fn outcome(&self, failures: &[Failure<'_>]) -> Answer {
+    fn outcome(&self, fields: &Fields, failures: &[Failure]) -> Answer {
         if failures.is_empty() {
             return json(StatusCode::OK, r#"{"result":"OK"}"#);
         }
@@ -243,7 +290,7 @@ impl BackendApi {
             body.push_str(if at > 0 { r#",{"error":""# } else { r#"{"error":""# });
             body.push_str(failure.error);
             body.push_str(r#"","session":""#);
-            push_escaped(&mut body, failure.key.as_bytes());
+            push_escaped(&mut body, fields.value(failure.key));
             body.push_str(r#""}"#);
         }
         let _ = writeln!(body, r#"],"result":"{result}"}}"#);
@@ -251,46 +298,14 @@ impl BackendApi {
     }
 }
 
-/// Hands the message to every session and returns the failures in the order in which they happen.
-async fn deliver_to_all<'a>(
-    sessions: &[Recipient<'a>],
-    action: &Action,
-    message: &Message,
-    deadline: Option<Instant>,
-) -> Vec<Failure<'a>> {
-    let mut failures = Vec::new();
-    let mut others = Vec::new();
-    for (session, key) in sessions {
-        // Nearly every session has room: only the others need a place to wait.
-        match action {
-            Action::Send => match session.try_send(message) {
-                Ok(()) => {}
-                Err(TrySendError::Closed) => failures.push(Failure::of(SendError::Closed, key)),
-                Err(TrySendError::Full) => others.push((session, *key)),
-            },
-            Action::Close(_) => others.push((session, *key)),
-        }
-    }
-    if others.is_empty() {
-        return failures;
-    }
-    let mut waiting: FuturesUnordered<_> = others
-        .into_iter()
-        .map(|(session, key)| deliver(session, key, action, message, deadline))
-        .collect();
-    while let Some(failure) = waiting.next().await {
-        failures.extend(failure);
-    }
-    failures
-}
-
-async fn deliver<'a>(
+/// Waits for room with a message for a session.
+async fn offer(
     session: &Session,
-    key: &'a HeaderValue,
+    key: usize,
     action: &Action,
     message: &Message,
     deadline: Option<Instant>,
-) -> Option<Failure<'a>> {
+) -> Option<Failure> {
     let accepted = match action {
         Action::Send => session.send(message, deadline).await,
         Action::Close(end) => session.close(Some(message), end.clone(), deadline).await,
@@ -299,10 +314,9 @@ async fn deliver<'a>(
 }
 
 /// How a `/close` ends its sessions: 1000, or what the caller says.
-fn end(head: &Parts) -> Result<End, InvalidClose> {
-    let code = match head.headers.get(CLOSE_CODE) {
-        Some(code) => code
-            .to_str()
+fn end(fields: &Fields) -> Result<End, InvalidClose> {
+    let code = match fields.get(&CLOSE_CODE) {
+        Some(code) => str::from_utf8(code)
             .ok()
             .filter(|code| code.bytes().all(|byte| byte.is_ascii_digit()))
             .and_then(|code| u16::from_str(code).ok())
@@ -310,11 +324,10 @@ fn end(head: &Parts) -> Result<End, InvalidClose> {
             .ok_or(InvalidClose::Code)?,
         None => CloseCode::NORMAL,
     };
-    let reason = match head.headers.get(CLOSE_REASON) {
-        Some(reason) => percent_decode(reason.as_bytes())
-            .decode_utf8()
-            .map_err(|_| InvalidClose::Reason)?
-            .into_owned(),
+    let reason = match fields.get(&CLOSE_REASON) {
+        Some(reason) => {
+            percent_decode(reason).decode_utf8().map_err(|_| InvalidClose::Reason)?.into_owned()
+        }
         None => String::new(),
     };
     CloseFrame::new(code, reason).map(End::from)
@@ -387,6 +400,8 @@ fn push_escaped(json: &mut String, bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     fn escaped(bytes: &[u8]) -> String {
@@ -437,12 +452,12 @@ mod tests {
     #[test]
     fn how_a_close_ends_its_sessions() {
         let end = |fields: &[(&str, &str)]| {
-            let mut head = Request::new(()).into_parts().0;
+            let mut headers = HeaderMap::new();
             for (name, value) in fields {
                 let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-                head.headers.insert(name, HeaderValue::from_str(value).unwrap());
+                headers.insert(name, HeaderValue::from_str(value).unwrap());
             }
-            end(&head).map(|end| (end.code.number(), end.reason.into_owned()))
+            end(&Fields::from(&headers)).map(|end| (end.code.number(), end.reason.into_owned()))
         };
         let code = "x-kuiperbelt-close-code";
         let reason = "x-kuiperbelt-close-reason";

@@ -146,7 +146,8 @@ impl Callbacks {
         if body.is_empty() {
             return Ok(None);
         }
-        message(headers.get(CONTENT_TYPE), &body, self.config.invalid_text)
+        let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        message(kind, &body, self.config.invalid_text)
             .map(Some)
             .map_err(|invalid| refused(StatusCode::BAD_GATEWAY, &invalid))
     }

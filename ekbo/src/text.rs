@@ -1,6 +1,5 @@
 //! Text or binary: how a Content-Type chooses, and what becomes of text that is not UTF-8.
 
-use http::HeaderValue;
 use kuiperbelt::{InvalidText, Kind, Message};
 
 /// What to do with text from the backend that is not UTF-8.
@@ -17,7 +16,7 @@ pub(crate) enum InvalidTextPolicy {
 /// The message that a body of this type means: `application/octet-stream` is binary, everything
 /// else, nothing included, is text.
 pub(crate) fn message(
-    content_type: Option<&HeaderValue>,
+    content_type: Option<&[u8]>,
     body: &[u8],
     invalid_text: InvalidTextPolicy,
 ) -> Result<Message, InvalidText> {
@@ -29,8 +28,8 @@ pub(crate) fn message(
     }
 }
 
-fn kind(content_type: Option<&HeaderValue>) -> Kind {
-    let value = content_type.map(HeaderValue::as_bytes).unwrap_or_default();
+fn kind(content_type: Option<&[u8]>) -> Kind {
+    let value = content_type.unwrap_or_default();
     let end = value.iter().position(|&byte| byte == b';').unwrap_or(value.len());
     if value[..end].trim_ascii().eq_ignore_ascii_case(b"application/octet-stream") {
         Kind::Binary
@@ -45,7 +44,7 @@ mod tests {
 
     #[test]
     fn only_octet_stream_is_binary() {
-        let kind_of = |value| kind(Some(&HeaderValue::from_static(value)));
+        let kind_of = |value: &str| kind(Some(value.as_bytes()));
         assert_eq!(kind_of("APPLICATION/octet-stream ;param=foobar"), Kind::Binary);
         assert_eq!(kind_of("application/x-www-form-urlencoded"), Kind::Text);
         assert_eq!(kind_of("application/octet-streams"), Kind::Text);

@@ -2,7 +2,6 @@
 //! that names many, with real connections over a Unix socket. It has one worker thread; clients
 //! are on the benchmark's own.
 
-use std::future::ready;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -122,7 +121,7 @@ impl Server {
         let mut doors = Doors::closed();
         let sockets = SocketDoor::new(&hub, Admitting, Options::default());
         doors.add("/", Lead::Socket(Arc::new(sockets))).expect("the first door");
-        let ok = Lead::Http(Arc::new(|_| Box::pin(ready(answer::status(StatusCode::OK)))));
+        let ok = Lead::Http(Arc::new(|_| answer::status(StatusCode::OK).into()));
         doors.add("/http", ok).expect("another door");
         let path =
             std::env::temp_dir().join(format!("kuiperbelt-bench-{}.sock", std::process::id()));

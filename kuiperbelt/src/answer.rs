@@ -1,11 +1,45 @@
 //! Small HTTP answers: the plain-text ones that the gateway gives of itself.
 
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, LOCATION};
 use http::{HeaderValue, Response, StatusCode};
 
 /// An answer to an HTTP request.
 pub type Answer = Response<Bytes>;
+
+/// How a service comes to its answer. Nothing is kept for one that is there at once.
+pub enum Answering {
+    /// It is there.
+    Now(Answer),
+    /// It is being made. When the client leaves before it is, the future is dropped.
+    Later(Pin<Box<dyn Future<Output = Answer> + Send>>),
+}
+
+impl Answering {
+    /// An answer that is being made.
+    pub fn later(answer: impl Future<Output = Answer> + Send + 'static) -> Self {
+        Self::Later(Box::pin(answer))
+    }
+}
+
+impl From<Answer> for Answering {
+    fn from(answer: Answer) -> Self {
+        Self::Now(answer)
+    }
+}
+
+impl fmt::Debug for Answering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Now(answer) => f.debug_tuple("Now").field(answer).finish(),
+            Self::Later(_) => f.debug_tuple("Later").finish_non_exhaustive(),
+        }
+    }
+}
 
 const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 

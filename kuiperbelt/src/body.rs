@@ -54,6 +54,18 @@ impl Body {
         }
     }
 
+    /// All of it, if it has come whole; otherwise the body, to be read piece by piece.
+    ///
+    /// # Errors
+    ///
+    /// The body, when there is more to come.
+    pub fn into_whole(self) -> Result<Bytes, Self> {
+        match self.0 {
+            Source::Whole(bytes) => Ok(bytes),
+            Source::Arriving(_) => Err(self),
+        }
+    }
+
     /// The next piece, which is never empty, or `None` at the end. Nothing follows an error.
     pub async fn next(&mut self) -> Option<Result<Bytes, BodyError>> {
         match &mut self.0 {

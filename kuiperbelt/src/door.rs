@@ -2,16 +2,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use http::{Request, Uri};
+use http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::answer::{self, Answer};
-use crate::body::Body;
+use crate::answer::{self, Answer, Answering};
 use crate::handshake::SocketDoor;
+use crate::request::Request;
 
 /// What may not stand in a path as it is (RFC 3986 section 3.3).
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -35,8 +33,7 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/');
 
 /// An HTTP service behind a door.
-pub type Service =
-    Arc<dyn Fn(Request<Body>) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
+pub type Service = Arc<dyn Fn(Request) -> Answering + Send + Sync>;
 
 /// What a door leads to.
 #[derive(Clone)]
@@ -86,7 +83,7 @@ impl Doors {
 
     /// No doors: every request is answered 404.
     pub fn closed() -> Self {
-        Self::new(Arc::new(|_| Box::pin(std::future::ready(answer::not_found()))))
+        Self::new(Arc::new(|_| answer::not_found().into()))
     }
 
     /// Adds a door. A path that does not begin with `/` is never taken.
@@ -194,7 +191,7 @@ mod tests {
     fn doors(paths: &[&str]) -> Doors {
         let mut doors = Doors::closed();
         for path in paths {
-            let service: Service = Arc::new(|_| Box::pin(std::future::ready(answer::not_found())));
+            let service: Service = Arc::new(|_| answer::not_found().into());
             doors.add(path, Lead::Http(service)).unwrap();
         }
         doors
@@ -236,7 +233,7 @@ mod tests {
 
     #[test]
     fn one_path_one_door() {
-        let service: Service = Arc::new(|_| Box::pin(std::future::ready(answer::not_found())));
+        let service: Service = Arc::new(|_| answer::not_found().into());
         assert!(doors(&["/a"]).add("/a", Lead::Http(service)).is_err());
     }
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT};
-use http::{HeaderValue, Method, Request, StatusCode, Version};
+use http::{HeaderValue, Method, StatusCode, Version};
 use parking_lot::Mutex;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Sleep, sleep, timeout};
@@ -17,11 +17,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::debug;
 
-use crate::answer::{self, Answer};
+use crate::answer::{self, Answer, Answering};
 use crate::body::{Arriving, Body, PATIENCE, Remainder};
 use crate::door::{Doors, Way};
 use crate::handshake::Welcome;
 use crate::http1::{BadHead, Decoder, Framing, Head, PartialHead, Reply, Wire, names_its_host};
+use crate::request::Request;
 use crate::stream::Stream;
 
 /// How long a request whose client has ended its side may take to be answered. A client that has
@@ -151,17 +152,20 @@ impl Reception {
 
     /// Looks at a request, and has the one behind its door begin.
     fn begin(&self, wire: Wire, head: Box<Head>) -> (Line, Reply, Course<'_>) {
-        let Head { request, framing, is_kept } = *head;
-        let reply = Reply::to(&request, is_kept);
-        let refusal = refusal(&request);
-        let (body, line) = divide(wire, &request, framing);
+        let reply = Reply::to(&head.method, head.version, head.is_kept);
+        let refusal = refusal(&head);
+        let (body, line) = divide(wire, &head);
         if let Some(answer) = refusal {
             return (line, reply, Course::Answered(answer));
         }
-        let request = request.map(|()| body);
-        let course = match self.doors.way(request.uri()) {
-            Way::Http(service) => Course::Http(service(request)),
-            Way::Socket(door) => Course::Socket(Box::pin(door.open(request))),
+        let Head { method, uri, version, fields, .. } = *head;
+        let request = Request { method, uri, fields, body };
+        let course = match self.doors.way(&request.uri) {
+            Way::Http(service) => match service(request) {
+                Answering::Now(answer) => Course::Answered(answer),
+                Answering::Later(answering) => Course::Http(answering),
+            },
+            Way::Socket(door) => Course::Socket(Box::pin(door.open(request, version))),
             Way::Moved(answer) => Course::Answered(answer),
         };
         (line, reply, course)
@@ -229,16 +233,16 @@ enum Line {
 }
 
 /// Takes the body off the wire, if it is there, or lends the wire to it.
-fn divide(mut wire: Wire, request: &Request<()>, framing: Framing) -> (Body, Line) {
-    if let Framing::Length(length) = framing
+fn divide(mut wire: Wire, head: &Head) -> (Body, Line) {
+    if let Framing::Length(length) = head.framing
         && length <= wire.ahead.len() as u64
     {
         let body = wire.ahead.split_to(length as usize);
         return (Body::whole(body), Line::Free(wire));
     }
-    let is_expected = request.version() >= Version::HTTP_11
-        && request.headers().get(EXPECT).is_some_and(is_continue);
-    let (body, arriving) = Arriving::share(wire, framing, is_expected);
+    let is_expected =
+        head.version >= Version::HTTP_11 && head.fields.get(&EXPECT).is_some_and(is_continue);
+    let (body, arriving) = Arriving::share(wire, head.framing, is_expected);
     (body, Line::Shared(arriving))
 }
 
@@ -317,19 +321,19 @@ impl Hangup {
 }
 
 /// The answer to a request that cannot be trusted, whatever its path.
-fn refusal(request: &Request<()>) -> Option<Answer> {
-    let is_origin_form = request.uri().path().starts_with('/');
-    let names_its_host = names_its_host(request.version(), request.headers());
-    if !names_its_host || !is_origin_form || request.method() == Method::CONNECT {
+fn refusal(head: &Head) -> Option<Answer> {
+    let is_origin_form = head.uri.path().starts_with('/');
+    let names_its_host = names_its_host(head.version, &head.fields);
+    if !names_its_host || !is_origin_form || head.method == Method::CONNECT {
         return Some(answer::last(StatusCode::BAD_REQUEST));
     }
-    let expected = request.headers().get(EXPECT)?;
+    let expected = head.fields.get(&EXPECT)?;
     (!is_continue(expected)).then(|| answer::last(StatusCode::EXPECTATION_FAILED))
 }
 
 /// Whether an `Expect` is the one that there is (RFC 9110 section 10.1.1).
-fn is_continue(expected: &HeaderValue) -> bool {
-    expected.as_bytes().eq_ignore_ascii_case(b"100-continue")
+fn is_continue(expected: &[u8]) -> bool {
+    expected.eq_ignore_ascii_case(b"100-continue")
 }
 
 fn is_close(connection: &HeaderValue) -> bool {

@@ -8,19 +8,20 @@ use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use kuiperbelt_websocket::{CloseCode, Deflate, handshake};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::error;
 
 use crate::answer::{self, Answer};
-use crate::body::Body;
 use crate::connection::Connection;
 use crate::handler::{Admission, Handler};
 use crate::hub::Hub;
 use crate::message::{End, Message};
 use crate::metrics::Raised;
 use crate::options::Options;
+use crate::request::Request;
 use crate::seat::{Premises, Seat};
 use crate::session::{Session, Terms};
 use crate::stream::Stream;
@@ -47,11 +48,23 @@ impl SocketDoor {
 
     /// Asks the handler about a client whose handshake is in order. Not to be dropped before it is
     /// done: a backend that has admitted the client would never be told of its end.
-    pub(crate) async fn open(&self, request: Request<Body>) -> Result<Welcome, Answer> {
+    pub(crate) async fn open(&self, request: Request, version: Version) -> Result<Welcome, Answer> {
         let hub = &self.0.hub;
         let metrics = hub.metrics();
         metrics.total_connections.increment();
         let counted = Raised::new(metrics, |metrics| &metrics.connections);
+        let Request { method, uri, fields, body } = request;
+        let headers = fields.to_map().map_err(|refused| {
+            metrics.connect_errors.increment();
+            error!(error = %refused, "cannot upgrade");
+            answer::status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+        })?;
+        let mut request = http::Request::new(());
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        *request.version_mut() = version;
+        *request.headers_mut() = headers;
+        let (request, ()) = request.into_parts();
         let accept = self.check(&request).map_err(|rejection| {
             metrics.connect_errors.increment();
             error!(error = %rejection, "cannot upgrade");
@@ -60,7 +73,6 @@ impl SocketDoor {
             answer.headers_mut().insert(SEC_WEBSOCKET_VERSION, version);
             answer
         })?;
-        let (request, body) = request.into_parts();
         // What follows a body is WebSocket.
         if !body.discard().await {
             metrics.connect_errors.increment();
@@ -77,11 +89,10 @@ impl SocketDoor {
         arrival.admit(request).await
     }
 
-    fn check(&self, request: &Request<Body>) -> Result<HeaderValue, handshake::Rejection> {
-        let accept =
-            handshake::check(request.method(), request.headers(), &*self.0.options.origin)?;
+    fn check(&self, request: &Parts) -> Result<HeaderValue, handshake::Rejection> {
+        let accept = handshake::check(&request.method, &request.headers, &*self.0.options.origin)?;
         // HTTP/1.0 has no upgrade.
-        if request.version() < http::Version::HTTP_11 {
+        if request.version < Version::HTTP_11 {
             return Err(handshake::Rejection::Upgrade);
         }
         Ok(accept)

@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request};
-use kuiperbelt::{Answer, Body, Metric, Metrics};
+use http::{HeaderValue, Method};
+use kuiperbelt::{Answer, Metric, Metrics, Request};
 
 use super::{BackendApi, Refused};
 
@@ -36,8 +36,8 @@ const LINES: [usize; 6] = [0, 1, 3, 5, 2, 4];
 
 impl BackendApi {
     /// Any method; the format is asked for by the query or a form.
-    pub(crate) async fn stats(&self, request: Request<Body>) -> Answer {
-        if !self.is_authorized(request.headers().get(AUTHORIZATION)) {
+    pub(crate) async fn stats(&self, request: Request) -> Answer {
+        if !self.is_authorized(request.fields.get(&AUTHORIZATION)) {
             return Refused::Unauthorized.into();
         }
         let format = self.format(request).await;
@@ -51,18 +51,18 @@ impl BackendApi {
     }
 
     /// A form's `format` before the query's.
-    async fn format(&self, request: Request<Body>) -> Option<String> {
-        let (head, body) = request.into_parts();
-        let is_form = head.headers.get(CONTENT_TYPE).is_some_and(|kind| {
-            kind.as_bytes().to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded")
+    async fn format(&self, request: Request) -> Option<String> {
+        let Request { method, uri, fields, body } = request;
+        let is_form = fields.get(&CONTENT_TYPE).is_some_and(|kind| {
+            kind.to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded")
         });
-        let has_form = matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
+        let has_form = matches!(method, Method::POST | Method::PUT | Method::PATCH);
         let form = if is_form && has_form {
             self.read(body, true).await.unwrap_or_default()
         } else {
             Bytes::new()
         };
-        let query = head.uri.query().unwrap_or_default();
+        let query = uri.query().unwrap_or_default();
         let mut fields =
             form_urlencoded::parse(&form).chain(form_urlencoded::parse(query.as_bytes()));
         fields.find(|(name, _)| name == "format").map(|(_, value)| value.into_owned())

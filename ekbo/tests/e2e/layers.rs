@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 /// Bottom up; the modules of one layer do not know each other.
 const LIBRARY: &[&[&str]] = &[
-    &["answer", "message", "metrics", "stream"],
+    &["answer", "fields", "message", "metrics", "stream"],
     &["http1", "outgoing"],
     &["body", "session"],
-    &["handler", "options"],
+    &["handler", "options", "request"],
     &["hub"],
     &["seat"],
     &["connection"],

@@ -2,10 +2,11 @@
 //! come. What could be read in two ways is refused: it is how requests are smuggled.
 
 use bytes::{Buf as _, Bytes};
+use http::Version;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Version};
 
 use super::chunked::{Chunked, InvalidChunk, Piece};
+use crate::fields::Fields;
 
 /// How a request says where its body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,9 +33,9 @@ pub(crate) enum BadFraming {
 
 impl Framing {
     /// The framing of a request with these fields.
-    pub(super) fn of(version: Version, headers: &HeaderMap) -> Result<Self, BadFraming> {
-        let mut lengths = headers.get_all(CONTENT_LENGTH).into_iter();
-        let mut codings = headers.get_all(TRANSFER_ENCODING).into_iter().peekable();
+    pub(super) fn of(version: Version, fields: &Fields) -> Result<Self, BadFraming> {
+        let mut lengths = fields.get_all(&CONTENT_LENGTH);
+        let mut codings = fields.get_all(&TRANSFER_ENCODING).peekable();
         let length = lengths.next();
         if codings.peek().is_none() {
             let length = length.map_or(Some(0), number).ok_or(BadFraming::Length)?;
@@ -47,7 +48,7 @@ impl Framing {
         if length.is_some() {
             return Err(BadFraming::Both);
         }
-        let codings = codings.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+        let codings = codings.flat_map(|value| value.split(|&byte| byte == b','));
         let codings: Vec<bool> =
             codings.map(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked")).collect();
         match codings.split_last() {
@@ -59,8 +60,7 @@ impl Framing {
 }
 
 /// Digits and nothing else.
-fn number(value: &HeaderValue) -> Option<u64> {
-    let digits = value.as_bytes();
+fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }
@@ -124,6 +124,8 @@ impl Decoder {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, HeaderValue};
+
     use super::*;
 
     fn framing(fields: &[(&'static str, &'static str)]) -> Result<Framing, BadFraming> {
@@ -134,7 +136,7 @@ mod tests {
         for (name, value) in fields {
             headers.append(name, value);
         }
-        Framing::of(Version::HTTP_11, &headers)
+        Framing::of(Version::HTTP_11, &Fields::from(&headers))
     }
 
     #[test]
@@ -169,7 +171,10 @@ mod tests {
         assert_eq!(framing(&both), Err(BadFraming::Both));
         let mut headers = HeaderMap::new();
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        assert_eq!(Framing::of(Version::HTTP_10, &headers), Err(BadFraming::OldVersion));
+        assert_eq!(
+            Framing::of(Version::HTTP_10, &Fields::from(&headers)),
+            Err(BadFraming::OldVersion)
+        );
     }
 
     #[test]

@@ -4,16 +4,17 @@
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, Entry};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
+use http::header::CONNECTION;
+use http::{Method, StatusCode, Uri, Version};
 use httparse::{Header, Status};
 
 use super::framing::{BadFraming, Framing};
+use crate::fields::Fields;
 
 /// The longest head, in bytes: 1 MiB for thousands of session fields, and some.
 pub(super) const MAX_HEAD: usize = (1 << 20) + 4096;
 
-/// The most fields in a head. A header map has room for some more names than that.
+/// The most fields in a head.
 const MAX_FIELDS: usize = 24_000;
 
 /// The most fields that need no memory of their own to be found.
@@ -28,7 +29,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 /// A request without its body.
 #[derive(Debug)]
 pub(crate) struct Head {
-    pub(crate) request: Request<()>,
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) version: Version,
+    pub(crate) fields: Fields,
     pub(crate) framing: Framing,
     /// Whether the client wants to ask more on the connection.
     pub(crate) is_kept: bool,
@@ -43,8 +47,6 @@ pub(crate) enum BadHead {
     Method,
     #[error("malformed head: invalid target")]
     Target,
-    #[error("malformed head: invalid field")]
-    Field,
     #[error("{0}")]
     Framing(#[from] BadFraming),
     #[error("the target is longer than 65,534 bytes")]
@@ -131,15 +133,10 @@ fn parse_into<'b>(
     let method = parsed.method.unwrap_or_default();
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| BadHead::Method)?;
     let uri = Uri::from_maybe_shared(bytes.slice_ref(target)).map_err(|_| BadHead::Target)?;
-    let headers = header_map(bytes, parsed.headers)?;
-    let framing = Framing::of(version, &headers)?;
-    let is_kept = is_kept(version, &headers);
-    let mut request = Request::new(());
-    *request.method_mut() = method;
-    *request.uri_mut() = uri;
-    *request.version_mut() = version;
-    *request.headers_mut() = headers;
-    Ok(Some((Box::new(Head { request, framing, is_kept }), size)))
+    let fields = Fields::of(bytes, parsed.headers);
+    let framing = Framing::of(version, &fields)?;
+    let is_kept = is_kept(version, &fields);
+    Ok(Some((Box::new(Head { method, uri, version, fields, framing, is_kept }), size)))
 }
 
 fn malformed(bytes: &[u8], error: httparse::Error) -> BadHead {
@@ -150,37 +147,11 @@ fn malformed(bytes: &[u8], error: httparse::Error) -> BadHead {
     }
 }
 
-/// The fields, which lie in `bytes` and go on sharing them. In a run of fields of one name the name
-/// is looked up once: there may be thousands.
-fn header_map(bytes: &Bytes, fields: &[Header<'_>]) -> Result<HeaderMap, BadHead> {
-    let value = |field: &Header<'_>| {
-        HeaderValue::from_maybe_shared(bytes.slice_ref(field.value)).map_err(|_| BadHead::Field)
-    };
-    let mut headers = HeaderMap::with_capacity(fields.len().min(USUAL_FIELDS));
-    let mut fields = fields.iter().peekable();
-    while let Some(field) = fields.next() {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| BadHead::Field)?;
-        let mut entry = match headers.try_entry(name).map_err(|_| BadHead::TooLarge)? {
-            Entry::Occupied(mut entry) => {
-                entry.append(value(field)?);
-                entry
-            }
-            Entry::Vacant(entry) => {
-                entry.try_insert_entry(value(field)?).map_err(|_| BadHead::TooLarge)?
-            }
-        };
-        while let Some(next) = fields.next_if(|next| next.name == field.name) {
-            entry.append(value(next)?);
-        }
-    }
-    Ok(headers)
-}
-
 /// Whether the connection persists (RFC 9112 section 9.3).
-fn is_kept(version: Version, headers: &HeaderMap) -> bool {
+fn is_kept(version: Version, fields: &Fields) -> bool {
     let mut is_kept = version >= Version::HTTP_11;
-    for value in headers.get_all(CONNECTION) {
-        for option in value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+    for value in fields.get_all(&CONNECTION) {
+        for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
             if option.eq_ignore_ascii_case(b"close") {
                 return false;
             }
@@ -192,6 +163,8 @@ fn is_kept(version: Version, headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
 
     fn read(text: &str) -> Result<(Box<Head>, usize), BadHead> {
@@ -205,13 +178,12 @@ mod tests {
         let (head, size) = read(&format!("{text}hello")).unwrap();
         assert_eq!(size, text.len());
         assert_eq!((head.framing, head.is_kept), (Framing::Length(5), true));
-        let request = head.request;
-        assert_eq!((request.method(), request.version()), (&Method::POST, Version::HTTP_11));
-        assert_eq!(request.uri(), "/send?a=b");
-        let values: Vec<_> = request.headers().get_all("a").into_iter().collect();
-        assert_eq!(values, ["1", "2", "3", "4"]);
-        assert_eq!(request.headers()["b"], "");
-        assert_eq!(request.headers().len(), 7);
+        assert_eq!((&head.method, head.version), (&Method::POST, Version::HTTP_11));
+        assert_eq!(head.uri, "/send?a=b");
+        let values = |name| head.fields.get_all(&HeaderName::from_static(name)).collect::<Vec<_>>();
+        assert_eq!(values("a"), [b"1", b"2", b"3", b"4"]);
+        assert_eq!(values("b"), [b""]);
+        assert_eq!(head.fields.len(), 7);
     }
 
     #[test]
@@ -220,8 +192,8 @@ mod tests {
         let same = |count| "X: y\r\n".repeat(count);
         let different = |count| (0..count).map(|number| format!("X{number}: y\r\n")).collect();
         for count in [USUAL_FIELDS, USUAL_FIELDS + 1, MAX_FIELDS] {
-            assert_eq!(head(same(count)).unwrap().0.request.headers().len(), count);
-            assert_eq!(head(different(count)).unwrap().0.request.headers().len(), count);
+            assert_eq!(head(same(count)).unwrap().0.fields.len(), count);
+            assert_eq!(head(different(count)).unwrap().0.fields.len(), count);
         }
         assert_eq!(head(same(MAX_FIELDS + 1)).unwrap_err(), BadHead::TooLarge);
         assert_eq!(head(different(MAX_FIELDS + 1)).unwrap_err(), BadHead::TooLarge);

@@ -1,14 +1,16 @@
 //! The Host of a request (RFC 9112 section 3.2): there has to be exactly one, and well-formed.
 
+use http::Version;
 use http::header::HOST;
 use http::uri::Authority;
-use http::{HeaderMap, Version};
+
+use crate::fields::Fields;
 
 /// Whether a request says once and properly for whom it is; HTTP/1.0 may do without.
-pub(crate) fn names_its_host(version: Version, headers: &HeaderMap) -> bool {
-    let mut hosts = headers.get_all(HOST).into_iter();
+pub(crate) fn names_its_host(version: Version, fields: &Fields) -> bool {
+    let mut hosts = fields.get_all(&HOST);
     match (hosts.next(), hosts.next()) {
-        (Some(host), None) => is_host(host.as_bytes()),
+        (Some(host), None) => is_host(host),
         (None, None) => version < Version::HTTP_11,
         _ => false,
     }
@@ -45,6 +47,8 @@ fn is_port(port: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, HeaderValue};
+
     use super::*;
 
     #[test]
@@ -73,11 +77,12 @@ mod tests {
     #[test]
     fn exactly_one() {
         let mut headers = HeaderMap::new();
-        assert!(!names_its_host(Version::HTTP_11, &headers));
-        assert!(names_its_host(Version::HTTP_10, &headers));
-        headers.append(HOST, http::HeaderValue::from_static("a"));
-        assert!(names_its_host(Version::HTTP_11, &headers));
-        headers.append(HOST, http::HeaderValue::from_static("a"));
-        assert!(!names_its_host(Version::HTTP_10, &headers));
+        let names = |version, headers: &HeaderMap| names_its_host(version, &headers.into());
+        assert!(!names(Version::HTTP_11, &headers));
+        assert!(names(Version::HTTP_10, &headers));
+        headers.append(HOST, HeaderValue::from_static("a"));
+        assert!(names(Version::HTTP_11, &headers));
+        headers.append(HOST, HeaderValue::from_static("a"));
+        assert!(!names(Version::HTTP_10, &headers));
     }
 }

@@ -2,7 +2,7 @@
 //! here and taken from nobody.
 
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, TRANSFER_ENCODING};
-use http::{HeaderName, Method, Request, StatusCode, Version};
+use http::{HeaderName, Method, StatusCode, Version};
 
 use super::date;
 use crate::answer::Answer;
@@ -20,9 +20,8 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    pub(crate) fn to(request: &Request<()>, is_kept: bool) -> Self {
-        let is_old = request.version() < Version::HTTP_11;
-        Self { is_head: request.method() == Method::HEAD, is_old, is_kept }
+    pub(crate) fn to(method: &Method, version: Version, is_kept: bool) -> Self {
+        Self { is_head: method == Method::HEAD, is_old: version < Version::HTTP_11, is_kept }
     }
 
     /// To what was no request.
@@ -125,10 +124,9 @@ mod tests {
         head.to_owned()
     }
 
+    #[expect(clippy::needless_pass_by_value)]
     fn reply(method: Method, version: Version, is_kept: bool) -> Reply {
-        let mut request = Request::new(());
-        (*request.method_mut(), *request.version_mut()) = (method, version);
-        Reply::to(&request, is_kept)
+        Reply::to(&method, version, is_kept)
     }
 
     #[test]
