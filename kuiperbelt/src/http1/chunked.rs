@@ -47,7 +47,7 @@ pub enum Piece {
 enum Expected {
     #[default]
     Size,
-    /// White space behind a size, as some servers pad it.
+    /// White space behind a size, as some peers pad it.
     Padding,
     Extension,
     SizeEnd,

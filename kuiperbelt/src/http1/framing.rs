@@ -125,8 +125,24 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use http::{HeaderMap, HeaderValue};
+    use proptest::prelude::*;
 
     use super::*;
+
+    /// A body and what follows it; `None` when it is not complete.
+    type Outcome = Result<Option<(Vec<u8>, Vec<u8>)>, InvalidChunk>;
+
+    fn read(framing: Framing, pieces: &[&[u8]]) -> Outcome {
+        let (mut decoder, mut body, mut rest) = (Decoder::new(framing), Vec::new(), Vec::new());
+        for piece in pieces {
+            let mut input = Bytes::copy_from_slice(piece);
+            while let Some(piece) = decoder.next(&mut input)? {
+                body.extend_from_slice(&piece);
+            }
+            rest.extend_from_slice(&input);
+        }
+        Ok(decoder.is_complete().then_some((body, rest)))
+    }
 
     fn framing(fields: &[(&'static str, &'static str)]) -> Result<Framing, BadFraming> {
         let fields = fields.iter().map(|(name, value)| {
@@ -183,14 +199,8 @@ mod tests {
             (Framing::Length(5), "hellomore"),
             (Framing::Chunked, "3;x\r\nhel\r\n2\r\nlo\r\n0\r\nA: b\r\n\r\nmore"),
         ] {
-            let mut decoder = Decoder::new(framing);
-            let mut input = Bytes::from(input);
-            let mut body = Vec::new();
-            while let Some(piece) = decoder.next(&mut input).unwrap() {
-                body.extend_from_slice(&piece);
-            }
-            assert!(decoder.is_complete());
-            assert_eq!((&body[..], &input[..]), (&b"hello"[..], &b"more"[..]));
+            let read = read(framing, &[input.as_bytes()]);
+            assert_eq!(read, Ok(Some((b"hello".into(), b"more".into()))), "{framing:?}");
         }
     }
 
@@ -201,5 +211,39 @@ mod tests {
         assert_eq!(decoder.next(&mut input).unwrap().as_deref(), Some(&b"hel"[..]));
         assert_eq!(decoder.next(&mut input).unwrap(), None);
         assert_eq!((decoder.at_least(), decoder.is_complete()), (2, false));
+    }
+
+    fn chunks() -> impl Strategy<Value = Vec<u8>> {
+        let extension = prop_oneof![Just(""), Just(";a=\"b\""), Just("  ")];
+        let chunk = (prop::collection::vec(any::<u8>(), 1..30), extension);
+        prop::collection::vec(chunk, 0..5).prop_map(|chunks| {
+            let mut coded = Vec::new();
+            for (data, extension) in chunks {
+                coded.extend_from_slice(format!("{:x}{extension}\r\n", data.len()).as_bytes());
+                coded.extend_from_slice(&data);
+                coded.extend_from_slice(b"\r\n");
+            }
+            [&coded[..], b"0\r\nA: b\r\n\r\nmore"].concat()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn cuts_do_not_matter(
+            framing in prop_oneof![Just(Framing::Chunked), (0..40_u64).prop_map(Framing::Length)],
+            mut text in chunks(),
+            mistake in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        ) {
+            if let Some((at, byte)) = mistake {
+                let at = at.index(text.len());
+                text[at] = byte;
+            }
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(text.len())).collect();
+            cuts.extend([0, text.len()]);
+            cuts.sort_unstable();
+            let pieces: Vec<_> = cuts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect();
+            prop_assert_eq!(read(framing, &pieces), read(framing, &[&text]));
+        }
     }
 }
