@@ -180,3 +180,78 @@ impl Arriving {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    fn arriving(framing: Framing, is_expected: bool) -> (Body, Arc<Mutex<Arriving>>, UnixStream) {
+        let (here, there) = UnixStream::pair().unwrap();
+        let (body, arriving) = Arriving::share(Wire::new(here.into()), framing, is_expected);
+        (body, arriving, there)
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_there() {
+        let mut body = Body::whole("hello".into());
+        assert_eq!(body.at_least(), 5);
+        assert_eq!(body.next().await.unwrap().unwrap(), "hello");
+        assert!(body.next().await.is_none());
+        assert_eq!(body.at_least(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_client_is_invited_when_its_body_is_asked_for() {
+        let (mut body, shared, mut client) = arriving(Framing::Length(5), true);
+        assert_eq!(body.at_least(), 5);
+        let sending = async {
+            let mut invitation = vec![0; CONTINUE.len()];
+            client.read_exact(&mut invitation).await.unwrap();
+            assert_eq!(invitation, CONTINUE);
+            client.write_all(b"hellomore").await.unwrap();
+        };
+        let (piece, ()) = tokio::join!(body.next(), sending);
+        assert_eq!(piece.unwrap().unwrap(), "hello");
+        assert!(body.next().await.is_none());
+        let (wire, remainder) = shared.lock().reclaim().unwrap();
+        assert!(matches!(remainder, Remainder::None));
+        assert_eq!(wire.ahead, "more");
+        assert!(body.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_left_of_a_body() {
+        let (_body, left, _client) = arriving(Framing::Length(5), false);
+        assert!(matches!(left.lock().reclaim(), Some((_, Remainder::Some(_)))));
+        let (_body, uninvited, _client) = arriving(Framing::Length(5), true);
+        assert!(matches!(uninvited.lock().reclaim(), Some((_, Remainder::Unknown))));
+        let (mut body, broken, mut client) = arriving(Framing::Chunked, false);
+        client.write_all(b"nonsense").await.unwrap();
+        assert!(matches!(body.next().await, Some(Err(BodyError::Chunk(_)))));
+        assert!(body.next().await.is_none());
+        assert!(matches!(broken.lock().reclaim(), Some((_, Remainder::Unknown))));
+    }
+
+    #[tokio::test]
+    async fn a_body_ends_with_its_connection() {
+        let (mut body, _arriving, client) = arriving(Framing::Length(5), false);
+        drop(client);
+        assert!(matches!(body.next().await, Some(Err(BodyError::Ended))));
+        let (mut body, kept, _client) = arriving(Framing::Length(5), false);
+        let wire = kept.lock().reclaim();
+        assert!(matches!(body.next().await, Some(Err(BodyError::Ended))));
+        drop(wire);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_nobody_wants_is_not_waited_for_long() {
+        let (body, _arriving, mut client) = arriving(Framing::Length(5), false);
+        client.write_all(b"hello").await.unwrap();
+        assert!(body.discard().await);
+        let (body, _arriving, _client) = arriving(Framing::Length(5), false);
+        assert!(!body.discard().await);
+    }
+}
