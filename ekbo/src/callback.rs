@@ -187,7 +187,7 @@ impl Handler for Callbacks {
             return true;
         };
         let own = [(destination.session(), session.key())];
-        let made = self.post(destination, &own, &Bytes::new()).await;
+        let made = Box::pin(self.post(destination, &own, &Bytes::new())).await;
         let Err(error) = made else { return true };
         error!(
             session = %String::from_utf8_lossy(session.key()),
@@ -224,7 +224,9 @@ impl Handler for Callbacks {
     }
 
     async fn close(&self, session: &Session, end: End) {
-        self.closer.tell(session.key(), &end).await;
+        if self.closer.has_somebody_to_tell() {
+            Box::pin(self.closer.tell(session.key(), &end)).await;
+        }
     }
 }
 

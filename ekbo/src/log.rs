@@ -1,11 +1,12 @@
 //! Log lines on standard error: time, level, message and fields as JSON, separated by tabs. And
 //! what of a request may be shown in them.
 
+use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::HeaderMap;
 use parking_lot::{Condvar, Mutex};
@@ -14,7 +15,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format;
-use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime as FormatSystemTime};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry};
@@ -179,7 +180,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         event.record(&mut fields);
         let Fields { message, json } = fields;
         let mut line = String::with_capacity(160);
-        let _ = SystemTime.format_time(&mut format::Writer::new(&mut line));
+        push_time(&mut line);
         let level = match *event.metadata().level() {
             Level::ERROR => "error",
             Level::WARN => "warn",
@@ -193,6 +194,33 @@ impl<S: Subscriber> Layer<S> for Lines {
         line.push('\n');
         self.add(&line);
     }
+}
+
+/// The time of day as RFC 3339 has it, in microseconds. All but those is made once a second.
+fn push_time(line: &mut String) {
+    thread_local! {
+        static SECOND: RefCell<(u64, String)> = RefCell::default();
+    }
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut time = now();
+    SECOND.with_borrow_mut(|(second, text)| {
+        // Again, should a second begin meanwhile.
+        while *second != time.as_secs() || text.is_empty() {
+            text.clear();
+            let _ = FormatSystemTime.format_time(&mut format::Writer::new(text));
+            text.truncate(text.find('.').unwrap_or(text.len()));
+            *second = time.as_secs();
+            time = now();
+        }
+        line.push_str(text);
+    });
+    let mut micros = *b".000000Z";
+    let mut rest = time.subsec_micros();
+    for digit in micros[1..7].iter_mut().rev() {
+        *digit += (rest % 10) as u8;
+        rest /= 10;
+    }
+    line.push_str(str::from_utf8(&micros).unwrap_or_default());
 }
 
 /// The message of an event, and its other fields as a JSON object that lacks its last brace.
@@ -251,6 +279,15 @@ impl Visit for Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_have_microseconds() {
+        let mut line = String::new();
+        push_time(&mut line);
+        let shape: String =
+            line.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        assert_eq!(shape, "0000-00-00T00:00:00.000000Z");
+    }
 
     #[test]
     fn credentials_are_masked() {

@@ -3,6 +3,7 @@
 //! `close`, once, whichever way the session came to its end.
 
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::info;
@@ -94,7 +95,11 @@ impl Seat {
             return;
         }
         let closing = self.hub().closing();
-        let told = Arc::clone(&self.premises.handler).close(self.session.clone(), end);
+        let mut told = Arc::clone(&self.premises.handler).close(self.session.clone(), end);
+        // A handler that has nothing to do needs no task for it.
+        if told.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+            return;
+        }
         tokio::spawn(async move {
             told.await;
             drop(closing);

@@ -22,6 +22,9 @@ use crate::stream::Stream;
 /// Connections that the kernel completes ahead of us.
 const BACKLOG: i32 = 4096;
 
+/// Whether a connection has the options of the socket that accepted it.
+const INHERITS: bool = cfg!(target_os = "linux");
+
 /// How long to wait when a connection cannot be accepted for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -94,9 +97,10 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
-                let socket = SockRef::from(&stream);
-                // A peer that is gone already is found out by the first read.
-                let _ = socket.set_tcp_nodelay(true).and_then(|()| socket.set_keepalive(true));
+                if !INHERITS {
+                    // A peer that is gone already is found out by the first read.
+                    let _ = set_options(&SockRef::from(&stream));
+                }
                 Ok(stream.into())
             }
             Self::Unix(listener, _) => Ok(listener.accept().await?.0.into()),
@@ -119,9 +123,18 @@ fn bind(address: SocketAddr) -> io::Result<Listener> {
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    if INHERITS {
+        set_options(&socket)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into()).map(Listener::Tcp)
+}
+
+/// What every connection has: answers leave at once, and clients that are gone are noticed.
+fn set_options(socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_keepalive(true)
 }
 
 /// Whether the path is a socket that refuses connections.
@@ -143,7 +156,8 @@ pub async fn serve(
     let reception = Arc::new(Reception { doors, head_timeout, stop });
     let connections = TaskTracker::new();
     while let Some(stream) = next(&listener, &reception.stop).await {
-        tokio::spawn(Arc::clone(&reception).converse(stream, connections.token()));
+        // Boxed first: spawning moves a future several times.
+        tokio::spawn(Box::pin(Arc::clone(&reception).converse(stream, connections.token())));
     }
     drop(listener);
     connections.close();

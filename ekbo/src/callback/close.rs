@@ -46,6 +46,11 @@ impl Closer {
     /// What close callbacks have of their own, beside the session's key.
     pub(crate) const OWN: [HeaderName; 2] = [CLOSE_CODE, CLOSE_REASON];
 
+    /// Whether there is a close callback.
+    pub(crate) const fn has_somebody_to_tell(&self) -> bool {
+        self.destination.is_some()
+    }
+
     /// Returns when the backend has heard of the end, or it is given up.
     pub(crate) async fn tell(&self, key: &[u8], end: &End) {
         let Some(destination) = &self.destination else { return };

@@ -21,7 +21,7 @@ const PRODUCT: HeaderValue =
 
 /// Fields of one hop, or that the HTTP library writes (RFC 9110 section 7.6.1), and `Proxy`, which
 /// CGI turns into an environment variable. Neither the client nor the operator sets them.
-const OF_ONE_HOP: [HeaderName; 11] = [
+static OF_ONE_HOP: [HeaderName; 11] = [
     CONNECTION,
     CONTENT_LENGTH,
     EXPECT,
