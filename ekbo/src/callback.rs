@@ -15,7 +15,6 @@ use kuiperbelt::{
 use tokio::time::Instant;
 use tracing::{debug, error, info};
 
-mod chunked;
 mod client;
 mod close;
 mod connector;

@@ -10,12 +10,12 @@ use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use httparse::ParserConfig;
 
-use super::chunked::{Chunked, InvalidChunk, Piece};
+use kuiperbelt::http1::{Chunked, InvalidChunk, Piece};
 
 /// The most fields in a head.
 const MAX_FIELDS: usize = 1000;
 
-/// The longest head, in bytes, as hyper has it.
+/// The longest head of an answer, in bytes.
 const MAX_HEAD: usize = 400 * 1024;
 
 /// The most interim answers before the one that counts.
