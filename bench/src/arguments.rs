@@ -16,7 +16,7 @@ usage: bench [OPTION...]
                            idle, stuck and scale once
   --size BYTES             of a message, at least 8 (128)
   --sessions N,N           fanout: to so many sessions (1000,10000)
-  --streams N,N            fanout stream: from so many posters at a time (1)
+  --streams N,N            fanout stream: from so many posters at a time (1,8)
   --deliveries N           fanout: messages that arrive (400000)
   --sends N                unicast: posts (60000)
   --posters N              unicast: connections that post (64)
@@ -73,7 +73,7 @@ impl Default for Numbers {
             rounds: 3,
             size: 128,
             sessions: vec![1000, 10_000],
-            streams: vec![1],
+            streams: vec![1, 8],
             deliveries: 400_000,
             sends: 60_000,
             posters: 64,
