@@ -1,5 +1,6 @@
 //! Frames on their way into one socket: gathered into few system calls, pongs ahead of messages,
-//! a frame that is half written never torn.
+//! a frame that is half written never torn. The writing itself is done on a [`Batch`], so that more
+//! can be queued meanwhile.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -31,6 +32,8 @@ pub(crate) struct Outgoing {
     rest: VecDeque<Frame>,
     /// How much of the first frame is written.
     offset: usize,
+    /// How many frames, from the first on, are being written.
+    in_flight: usize,
     messages: usize,
     message_bytes: usize,
 }
@@ -40,6 +43,14 @@ enum Frame {
     Message(Bytes),
     Pong(Bytes),
     Close(Bytes),
+}
+
+/// What one system call is to write.
+pub(crate) enum Batch {
+    /// A frame, from so far on.
+    One(Bytes, usize),
+    /// What this thread has gathered.
+    Gathered,
 }
 
 impl Outgoing {
@@ -54,11 +65,8 @@ impl Outgoing {
 
     /// The size of those messages behind the first of them, in bytes, headers included.
     pub(crate) fn waiting_bytes(&self) -> usize {
-        let head = self.frames().find_map(|frame| match frame {
-            Frame::Message(bytes) => Some(bytes.len()),
-            Frame::Pong(_) | Frame::Close(_) => None,
-        });
-        self.message_bytes - head.unwrap_or_default()
+        let head = self.frames().find_map(Frame::message);
+        self.message_bytes - head.map_or(0, Bytes::len)
     }
 
     /// The size of all of them.
@@ -84,21 +92,17 @@ impl Outgoing {
     /// Answers a ping ahead of the messages that wait.
     pub(crate) fn pong(&mut self, payload: &[u8]) {
         let pong = Frame::Pong(encode_pong(payload));
-        if self.first.is_none() {
-            self.first = Some(pong);
-            return;
-        }
+        let begun = self.begun();
         let mut waiting = self.pongs();
-        let is_begun = self.offset > 0;
         if waiting == MAX_PONGS {
-            if is_begun {
-                self.rest.pop_front();
-            } else {
+            if begun == 0 {
                 self.first = self.rest.pop_front();
+            } else {
+                self.rest.remove(begun - 1);
             }
             waiting -= 1;
         }
-        match waiting + usize::from(is_begun) {
+        match begun + waiting {
             0 => {
                 if let Some(second) = self.first.replace(pong) {
                     self.rest.push_front(second);
@@ -108,49 +112,51 @@ impl Outgoing {
         }
     }
 
-    /// Forgets the messages, but for one that is half written.
+    /// Forgets the messages, but for those that are being written or half written.
     pub(crate) fn drop_messages(&mut self) {
-        let is_message = |frame: &Frame| matches!(frame, Frame::Message(_));
-        let mut kept = std::mem::take(&mut self.rest);
-        kept.retain(|frame| !is_message(frame));
-        let first = self.first.take().filter(|first| self.offset > 0 || !is_message(first));
-        (self.messages, self.message_bytes) = match &first {
-            Some(Frame::Message(bytes)) => (1, bytes.len()),
-            _ => (0, 0),
-        };
-        self.first = first.or_else(|| kept.pop_front());
+        let begun = self.begun();
+        let frames = self.first.take().into_iter().chain(std::mem::take(&mut self.rest));
+        let is_kept =
+            |(at, frame): &(usize, Frame)| *at < begun || !matches!(frame, Frame::Message(_));
+        let mut kept: VecDeque<Frame> =
+            frames.enumerate().filter(is_kept).map(|(_, frame)| frame).collect();
+        let messages = kept.iter().filter_map(Frame::message).map(Bytes::len);
+        (self.messages, self.message_bytes) =
+            messages.fold((0, 0), |(count, sum), size| (count + 1, sum + size));
+        self.first = kept.pop_front();
         self.rest = kept;
     }
 
-    /// Writes what one system call takes.
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` when the socket takes nothing now; others mean that it never will.
-    pub(crate) fn write(&mut self, stream: &Stream) -> io::Result<()> {
-        let Some(first) = &self.first else { return Ok(()) };
-        let first = &first.bytes()[self.offset..];
-        let size = match self.rest.front() {
-            Some(second) if first.len() + second.bytes().len() <= GATHERED_BYTES => GATHERED
-                .with_borrow_mut(|gathered| {
+    /// What is to be written next. Until [`end_write`](Self::end_write) tells what came of it, it
+    /// stays as it is.
+    pub(crate) fn begin_write(&mut self) -> Option<Batch> {
+        let first = self.first.as_ref()?.bytes();
+        self.in_flight = 1;
+        let head = &first[self.offset..];
+        match self.rest.front() {
+            Some(second) if head.len() + second.bytes().len() <= GATHERED_BYTES => {
+                GATHERED.with_borrow_mut(|gathered| {
                     gathered.clear();
-                    gathered.extend_from_slice(first);
+                    gathered.extend_from_slice(head);
                     for frame in &self.rest {
                         if gathered.len() + frame.bytes().len() > GATHERED_BYTES {
                             break;
                         }
                         gathered.extend_from_slice(frame.bytes());
+                        self.in_flight += 1;
                     }
-                    stream.try_write(gathered)
-                }),
-            _ => stream.try_write(first),
-        };
-        match size? {
-            0 => Err(io::ErrorKind::WriteZero.into()),
-            size => {
-                self.written(size);
-                Ok(())
+                });
+                Some(Batch::Gathered)
             }
+            _ => Some(Batch::One(first.clone(), self.offset)),
+        }
+    }
+
+    /// Takes note that so many bytes of what was to be written are.
+    pub(crate) fn end_write(&mut self, size: usize) {
+        // Unless everything has been forgotten meanwhile.
+        if std::mem::take(&mut self.in_flight) > 0 {
+            self.written(size);
         }
     }
 
@@ -174,9 +180,14 @@ impl Outgoing {
         self.first.iter().chain(&self.rest)
     }
 
+    /// How many frames must stay where they are.
+    fn begun(&self) -> usize {
+        self.in_flight.max(usize::from(self.offset > 0))
+    }
+
     /// How many wait ahead of the messages.
     fn pongs(&self) -> usize {
-        let untouched = self.frames().skip(usize::from(self.offset > 0));
+        let untouched = self.frames().skip(self.begun());
         untouched.take_while(|frame| matches!(frame, Frame::Pong(_))).count()
     }
 
@@ -203,7 +214,29 @@ impl Outgoing {
     }
 }
 
+impl Batch {
+    /// Writes as much as the socket takes now; at least one byte.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when the socket takes nothing now; others mean that it never will.
+    pub(crate) fn write(&self, stream: &Stream) -> io::Result<usize> {
+        let size = match self {
+            Self::One(frame, offset) => stream.try_write(&frame[*offset..])?,
+            Self::Gathered => GATHERED.with_borrow(|gathered| stream.try_write(gathered))?,
+        };
+        if size == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(size) }
+    }
+}
+
 impl Frame {
+    const fn message(&self) -> Option<&Bytes> {
+        match self {
+            Self::Message(bytes) => Some(bytes),
+            Self::Pong(_) | Self::Close(_) => None,
+        }
+    }
+
     const fn bytes(&self) -> &Bytes {
         let (Self::Message(bytes) | Self::Pong(bytes) | Self::Close(bytes)) = self;
         bytes
@@ -273,6 +306,32 @@ mod tests {
             expected.insert(if is_begun { 0 } else { MAX_PONGS }, b"aa".to_vec());
             assert_eq!(shown(&outgoing), expected);
         }
+    }
+
+    #[test]
+    fn what_is_being_written_stays_where_it_is() {
+        let mut outgoing = outgoing(&["aa", "bb"]);
+        assert!(outgoing.begin_write().is_some());
+        outgoing.message(Bytes::from_static(b"cc"));
+        outgoing.pong(b"1");
+        assert_eq!(shown(&outgoing), [&b"aa"[..], b"bb", b"\x8a\x011", b"cc"]);
+        outgoing.drop_messages();
+        assert_eq!(shown(&outgoing), [&b"aa"[..], b"bb", b"\x8a\x011"]);
+        assert_eq!(waiting(&outgoing), (2, 2));
+        outgoing.end_write(3);
+        assert_eq!(waiting(&outgoing), (1, 0));
+        outgoing.pong(b"2");
+        assert_eq!(shown(&outgoing), [&b"bb"[..], b"\x8a\x011", b"\x8a\x012"]);
+        // A write that came to nothing changes nothing.
+        assert!(outgoing.begin_write().is_some());
+        outgoing.end_write(0);
+        assert_eq!(shown(&outgoing), [&b"bb"[..], b"\x8a\x011", b"\x8a\x012"]);
+        // Nor does one of what has been forgotten since.
+        assert!(outgoing.begin_write().is_some());
+        outgoing = Outgoing::default();
+        outgoing.close(Bytes::from_static(b"x"));
+        outgoing.end_write(7);
+        assert_eq!(shown(&outgoing), [b"x"]);
     }
 
     #[test]

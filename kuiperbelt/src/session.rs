@@ -223,7 +223,7 @@ impl Session {
     fn flush(&self, now: Instant) {
         let mut outbox = self.outbox();
         outbox.is_due = false;
-        outbox.flush(&self.0.terms, now);
+        Outbox::flush(&mut outbox, &self.0.terms, now);
         self.stand_in_line(outbox);
     }
 }
@@ -261,7 +261,7 @@ impl Session {
 
     /// Writes what is queued. Ready when nothing is left.
     pub(crate) fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.outbox().poll_flush(&self.0.terms, context)
+        Outbox::poll_flush(&mut self.outbox(), &self.0.terms, context)
     }
 
     /// Since when the socket has taken no byte of what is to be written.

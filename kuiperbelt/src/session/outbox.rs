@@ -1,6 +1,7 @@
 //! What is on its way to one client: which messages are accepted, which wait for room, and when
-//! the socket gets them. All of it happens under the session's lock, which is held across a write
-//! that does not block, never across an await.
+//! the socket gets them. All of it happens under the session's lock, but for the write itself: who
+//! queues the next message must not wait for the system, least of all one session after the other
+//! behind a lane that goes through them in the same order.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
+use parking_lot::MutexGuard;
 use tokio::sync::oneshot;
 use tokio::task::coop::poll_proceed;
 use tokio::time::Instant;
@@ -26,6 +28,10 @@ pub(super) struct Outbox {
     pub(super) is_due: bool,
     /// Nothing can be written any more.
     has_failed: bool,
+    /// Somebody writes, who will go on with what is queued meanwhile.
+    is_writing: bool,
+    /// The connection is to be told when that is over.
+    is_awaited: bool,
     /// Accepted, in order, and not yet written.
     pub(super) outgoing: Outgoing,
     /// Whether the handler gave a first message, which does not count before the session is
@@ -90,6 +96,8 @@ impl Outbox {
             stage: Stage::default(),
             is_due: false,
             has_failed: false,
+            is_writing: false,
+            is_awaited: false,
             outgoing,
             has_first,
             line: None,
@@ -215,6 +223,7 @@ impl Outbox {
         !self.is_due
             && !self.outgoing.is_empty()
             && !self.has_failed
+            && !self.is_writing
             && self.blocked_since.is_none()
             && self.stream.is_some()
             && matches!(self.stage, Stage::Open | Stage::Ending)
@@ -222,73 +231,84 @@ impl Outbox {
 
     /// Writes what is queued, in its turn, as far as the socket takes it. The connection is woken
     /// when only it can go on.
-    pub(super) fn flush(&mut self, terms: &Terms, now: Instant) {
+    pub(super) fn flush(outbox: &mut MutexGuard<'_, Self>, terms: &Terms, now: Instant) {
         for _ in 0..WRITES_IN_A_TURN {
-            if self.outgoing.is_empty() || self.has_failed || self.blocked_since.is_some() {
+            if outbox.outgoing.is_empty()
+                || outbox.has_failed
+                || outbox.is_writing
+                || outbox.blocked_since.is_some()
+            {
                 break;
             }
-            match self.write(terms, now) {
-                Ok(()) => {}
-                Err(error) => {
-                    self.has_failed = error.kind() != io::ErrorKind::WouldBlock;
-                    self.wake();
-                    return;
-                }
+            if let Err(error) = Self::write(outbox, terms, now) {
+                outbox.has_failed = error.kind() != io::ErrorKind::WouldBlock;
+                outbox.is_awaited = true;
+                break;
             }
         }
-        if self.outgoing.is_empty() && self.ending.is_some() {
-            self.wake();
+        let is_over = outbox.outgoing.is_empty() && outbox.ending.is_some();
+        if !outbox.is_writing && (is_over || std::mem::take(&mut outbox.is_awaited)) {
+            outbox.wake();
         }
     }
 
     /// The same for the connection: ready when nothing is left to write.
     pub(super) fn poll_flush(
-        &mut self,
+        outbox: &mut MutexGuard<'_, Self>,
         terms: &Terms,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         for _ in 0..WRITES_IN_A_TURN {
-            if self.outgoing.is_empty() {
+            if outbox.is_writing {
+                outbox.is_awaited = true;
+                return Poll::Pending;
+            }
+            if outbox.outgoing.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            if self.has_failed {
+            if outbox.has_failed {
                 return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
             }
-            if self.blocked_since.is_some()
-                && let Some(stream) = &self.stream
+            if outbox.blocked_since.is_some()
+                && let Some(stream) = &outbox.stream
             {
                 ready!(stream.poll_writable(context));
             }
             let turn = ready!(poll_proceed(context));
-            match self.write(terms, Instant::now()) {
+            match Self::write(outbox, terms, Instant::now()) {
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                     return Poll::Ready(Err(error));
                 }
                 _ => turn.made_progress(),
             }
         }
-        // There may be more, after everybody else's turn, also for this session's lock.
+        // There may be more, after everybody else's turn.
         context.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Writes once.
-    fn write(&mut self, terms: &Terms, now: Instant) -> io::Result<()> {
-        let Some(stream) = &self.stream else {
+    /// Writes once, without the lock. Much may have happened until that is back.
+    fn write(outbox: &mut MutexGuard<'_, Self>, terms: &Terms, now: Instant) -> io::Result<()> {
+        let Some(stream) = outbox.stream.clone() else {
             return Err(io::ErrorKind::NotConnected.into());
         };
-        match self.outgoing.write(stream) {
-            Ok(()) => {
-                self.blocked_since = None;
-                self.last_written = Some(now);
-                if self.line.is_some() {
-                    self.grant(terms);
+        let Some(batch) = outbox.outgoing.begin_write() else { return Ok(()) };
+        outbox.is_writing = true;
+        let written = MutexGuard::unlocked(outbox, || batch.write(&stream));
+        outbox.is_writing = false;
+        outbox.outgoing.end_write(*written.as_ref().unwrap_or(&0));
+        match written {
+            Ok(_) => {
+                outbox.blocked_since = None;
+                outbox.last_written = Some(now);
+                if outbox.line.is_some() {
+                    outbox.grant(terms);
                 }
                 Ok(())
             }
             Err(error) => {
-                if error.kind() == io::ErrorKind::WouldBlock {
-                    self.blocked_since.get_or_insert(now);
+                if error.kind() == io::ErrorKind::WouldBlock && outbox.stream.is_some() {
+                    outbox.blocked_since.get_or_insert(now);
                 }
                 Err(error)
             }
