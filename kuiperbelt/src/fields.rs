@@ -59,12 +59,22 @@ impl Fields {
     /// Where the fields with this name stand, for [`value`](Self::value).
     pub fn places_of(&self, name: &HeaderName) -> impl Iterator<Item = usize> {
         let name = name.as_str().as_bytes();
-        let is = move |place: &Place| {
-            place.name_length as usize == name.len()
-                && self.at(place.name, place.name_length).eq_ignore_ascii_case(name)
+        // Those who write a name often write it alike.
+        let mut last: Option<&[u8]> = None;
+        let mut is = move |place: &Place| {
+            if place.name_length as usize != name.len() {
+                return false;
+            }
+            let found = self.at(place.name, place.name_length);
+            if last == Some(found) {
+                return true;
+            }
+            let is_it = found.eq_ignore_ascii_case(name);
+            last = is_it.then_some(found).or(last);
+            is_it
         };
         let places = self.places.iter().enumerate();
-        places.filter(move |(_, place)| is(place)).map(|(at, _)| at)
+        places.filter_map(move |(at, place)| is(place).then_some(at))
     }
 
     /// The value of the field at a place below [`len`](Self::len).
