@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -146,16 +146,33 @@ impl Lines {
         let mut lines = String::new();
         loop {
             let (lost, is_stopping) = self.take(&mut lines);
-            // With standard error gone there is nowhere to say so.
-            let _ = std::io::stderr().write_all(lines.as_bytes());
             if lost > 0 {
-                let _ = writeln!(std::io::stderr(), "{lost} log lines were lost");
+                let _ = writeln!(lines, "{lost} log lines were lost");
             }
+            self.write(lines.as_bytes());
             if is_stopping {
                 return;
             }
             lines.clear();
             lines.shrink_to(LONGEST_TEXT);
+        }
+    }
+
+    /// Writes all of it, waiting for a reader that is slow on a pipe that does not block.
+    fn write(&self, mut bytes: &[u8]) {
+        let mut last_tries = LAST_LINES.as_millis() / GATHERING.as_millis();
+        while !bytes.is_empty() && last_tries > 0 {
+            match std::io::stderr().write(bytes) {
+                Ok(size) if size > 0 => bytes = &bytes[size..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let mut waiting = self.0.waiting.lock();
+                    self.0.changed.wait_for(&mut waiting, GATHERING);
+                    last_tries -= u128::from(waiting.is_stopping);
+                }
+                // With standard error gone there is nowhere to say so.
+                Ok(_) | Err(_) => return,
+            }
         }
     }
 

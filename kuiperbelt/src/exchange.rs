@@ -29,6 +29,9 @@ use crate::stream::Stream;
 /// gone is noticed so much later.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// The most of an unwanted body, in bytes, for which its connection is kept.
+const WORTH_SKIPPING: u64 = 256 * 1024;
+
 /// How long a request whose head is on its way may take to complete it when the listener stops.
 const LAST_HEADS: Duration = Duration::from_millis(500);
 
@@ -175,14 +178,20 @@ impl Reception {
     async fn finish(&self, line: Line, mut reply: Reply, answer: Answer) -> io::Result<Next> {
         let Some((wire, remainder)) = line.reclaim() else { return Ok(Next::Nothing) };
         let says_close = answer.headers().get(CONNECTION).is_some_and(is_close);
-        reply.is_kept &= !says_close && !matches!(remainder, Remainder::Unknown);
+        reply.is_kept &= !says_close
+            && match &remainder {
+                Remainder::None => true,
+                Remainder::Some(decoder) => decoder.at_least() <= WORTH_SKIPPING,
+                Remainder::Unknown => false,
+            };
         reply.is_kept &= !self.stop.is_cancelled();
         wire.send(reply, &answer).await?;
         match remainder {
             Remainder::None if reply.is_kept => Ok(Next::Request(wire)),
-            Remainder::None => Ok(Next::Nothing),
+            Remainder::None if wire.ahead.is_empty() && !says_close => Ok(Next::Nothing),
             Remainder::Some(decoder) if reply.is_kept => Ok(Box::pin(skip(wire, decoder)).await),
-            Remainder::Some(_) | Remainder::Unknown => {
+            // The client may be sending still.
+            Remainder::None | Remainder::Some(_) | Remainder::Unknown => {
                 Box::pin(linger(wire)).await;
                 Ok(Next::Nothing)
             }
@@ -206,13 +215,24 @@ impl Reception {
             (Err(_), true) => return Ok(Next::Nothing),
         };
         if let Some((wire, Remainder::None)) = line.reclaim()
-            && wire.send(reply, welcome.answer()).await.is_ok()
+            && tell(&wire, reply, &welcome).await
         {
             return Ok(Next::WebSocket(wire, Box::new(welcome)));
         }
         welcome.withdraw();
         Ok(Next::Nothing)
     }
+}
+
+/// Tells a client that it is let in. `false` if it does not take it: it holds up neither the end of
+/// its session nor a stop.
+async fn tell(wire: &Wire, reply: Reply, welcome: &Welcome) -> bool {
+    let mut sending = pin!(wire.send(reply, welcome.answer()));
+    poll_fn(|context| match sending.as_mut().poll(context) {
+        Poll::Ready(sent) => Poll::Ready(sent.is_ok()),
+        Poll::Pending => welcome.poll_over(context).map(|()| false),
+    })
+    .await
 }
 
 type Working<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -306,12 +326,14 @@ impl Hangup {
     fn poll(&mut self, wire: &Wire, context: &mut Context<'_>) -> Poll<()> {
         let grace = match &mut self.grace {
             Some(grace) => grace,
-            // It has asked ahead, and may have said all that it has to say.
-            None if !wire.ahead.is_empty() => return Poll::Pending,
             None => {
                 ready!(wire.stream().poll_hangup(context));
                 if wire.stream().is_broken() {
                     return Poll::Ready(());
+                }
+                // It has asked ahead, and may have said all that it has to say.
+                if !wire.ahead.is_empty() {
+                    return Poll::Pending;
                 }
                 self.grace.insert(Box::pin(sleep(GRACE)))
             }
@@ -363,10 +385,11 @@ async fn skip(mut wire: Wire, mut decoder: Decoder) -> Next {
             poll_fn(|context| wire.poll_fill(context)).await.ok().filter(|&has_read| has_read)?;
         }
     };
-    match timeout(PATIENCE, skipping).await {
-        Ok(Some(())) => Next::Request(wire),
-        Ok(None) | Err(_) => Next::Nothing,
+    if let Ok(Some(())) = timeout(PATIENCE, skipping).await {
+        return Next::Request(wire);
     }
+    linger(wire).await;
+    Next::Nothing
 }
 
 /// Ends a connection on which more may be coming: closing it on unread bytes would make TCP reset

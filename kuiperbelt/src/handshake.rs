@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL,
@@ -170,6 +171,11 @@ impl Welcome {
     /// The 101.
     pub(crate) const fn answer(&self) -> &Answer {
         &self.answer
+    }
+
+    /// Ready when the session is to end before its client has been told.
+    pub(crate) fn poll_over(&self, context: &Context<'_>) -> Poll<()> {
+        if self.seat.session.ending(context).is_some() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// The client could not be told.

@@ -113,6 +113,10 @@ impl Decoder {
                     return Ok(Some(input.split_to(size)));
                 }
                 Self::Chunked(chunked) => match chunked.next(input)? {
+                    Piece::Coding(size) if size == input.len() => {
+                        // Not just advanced: the end would keep the whole buffer.
+                        *input = Bytes::new();
+                    }
                     Piece::Coding(size) => input.advance(size),
                     Piece::Data(size) => return Ok(Some(input.split_to(size))),
                 },

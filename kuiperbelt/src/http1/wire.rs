@@ -5,12 +5,17 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use super::reply::Reply;
 use crate::answer::Answer;
 use crate::stream::Stream;
+
+/// A client that takes no byte of its answer for so long is given up.
+const STALLED: Duration = Duration::from_secs(10);
 
 const SCRATCH_BYTES: usize = 64 * 1024;
 
@@ -81,8 +86,24 @@ impl Wire {
         self.write(large).await
     }
 
+    /// Writes all of `bytes`, as long as the client takes some now and then.
     async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
-        poll_fn(|context| self.poll_write(&mut bytes, context)).await
+        while !bytes.is_empty() {
+            let some = poll_fn(|context| {
+                loop {
+                    ready!(self.stream.poll_writable(context));
+                    match self.try_write(bytes)? {
+                        0 => {}
+                        size => return Poll::Ready(io::Result::Ok(size)),
+                    }
+                }
+            });
+            let taken = timeout(STALLED, some).await.map_err(|_| {
+                io::Error::new(io::ErrorKind::TimedOut, "the client does not take its answer")
+            })?;
+            bytes = &bytes[taken?..];
+        }
+        Ok(())
     }
 
     /// Writes all of `bytes`, which become what is still to be written.
