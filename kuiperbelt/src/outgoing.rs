@@ -33,8 +33,8 @@ pub(crate) struct Outgoing {
     /// How much of the first frame is written.
     offset: usize,
     /// How many frames, from the first on, are being written.
-    in_flight: usize,
-    messages: usize,
+    in_flight: u32,
+    messages: u32,
     message_bytes: usize,
 }
 
@@ -60,7 +60,7 @@ impl Outgoing {
 
     /// How many messages are not written whole.
     pub(crate) const fn messages(&self) -> usize {
-        self.messages
+        self.messages as usize
     }
 
     /// The size of those messages behind the first of them, in bytes, headers included.
@@ -182,7 +182,7 @@ impl Outgoing {
 
     /// How many frames must stay where they are.
     fn begun(&self) -> usize {
-        self.in_flight.max(usize::from(self.offset > 0))
+        (self.in_flight as usize).max(usize::from(self.offset > 0))
     }
 
     /// How many wait ahead of the messages.

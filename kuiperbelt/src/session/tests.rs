@@ -297,3 +297,9 @@ async fn who_comes_while_others_are_served_is_served_too() {
     }
     lanes.close();
 }
+
+/// With its counts of references, so that it fits what allocators have for 256.
+#[test]
+fn a_session_is_small() {
+    assert!(size_of::<Inner>() + 2 * size_of::<usize>() <= 256, "{}", size_of::<Inner>());
+}
