@@ -48,7 +48,12 @@ impl Fields {
 
     /// The value of the first field with this name.
     pub fn get(&self, name: &HeaderName) -> Option<&[u8]> {
-        self.get_all(name).next()
+        let name = name.as_str().as_bytes();
+        let is = |place: &&Place| {
+            place.name_length as usize == name.len()
+                && self.at(place.name, place.name_length).eq_ignore_ascii_case(name)
+        };
+        self.places.iter().find(is).map(|place| self.at(place.value, place.value_length))
     }
 
     /// The values of all fields with this name.
