@@ -50,6 +50,7 @@ impl Process {
                     let last = process.last_words();
                     return Err(format!("does not listen on {address}; {last}").into());
                 }
+                // Nothing tells when another program listens: it is asked now and then.
                 std::thread::sleep(PAUSE);
             }
         }

@@ -125,17 +125,21 @@ pub(crate) struct Heard {
 pub(crate) fn all(program: impl Fn(&str) -> Option<PathBuf>) -> Result<Vec<Box<dyn Server>>> {
     let at = |name: &str, default: PathBuf| program(name).unwrap_or(default);
     let bench = std::env::current_exe()?;
+    let nats = |name, websocket| {
+        Box::new(nats::Nats { program: at(name, "/usr/sbin/nats-server".into()), websocket })
+    };
+    let mosquitto = |name, websocket| {
+        let program = at(name, "/usr/sbin/mosquitto".into());
+        Box::new(mosquitto::Mosquitto { program, websocket })
+    };
     Ok(vec![
         Box::new(ekbo::Ekbo::new(at("ekbo", release_build(&bench)?))),
         Box::new(bare::Bare::new(at("bare", bench))),
-        Box::new(nats::Nats::new(at("nats", "/usr/sbin/nats-server".into()))),
-        Box::new(nats::Nats::over_websocket(at("nats-ws", "/usr/sbin/nats-server".into()))),
+        nats("nats", false),
+        nats("nats-ws", true),
         Box::new(nchan::Nchan::new(at("nchan", "/usr/sbin/nginx".into()))),
-        Box::new(mosquitto::Mosquitto::new(at("mosquitto", "/usr/sbin/mosquitto".into()))),
-        Box::new(mosquitto::Mosquitto::over_websocket(at(
-            "mosquitto-ws",
-            "/usr/sbin/mosquitto".into(),
-        ))),
+        mosquitto("mosquitto", false),
+        mosquitto("mosquitto-ws", true),
         Box::new(pushpin::Pushpin::new(at("pushpin", "/usr/bin/pushpin".into()))),
     ])
 }

@@ -5,7 +5,6 @@
 //! Reading and writing are independent: a slow handler never delays a send. Between messages the
 //! task holds no buffer: reads go to one of the worker thread's.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -23,7 +22,7 @@ use tracing::debug;
 use crate::message::{End, Received};
 use crate::seat::Seat;
 use crate::session::Ending;
-use crate::stream::Stream;
+use crate::stream::{Stream, with_scratch};
 
 /// How long the client has to take our close frame, to answer it, and to end its side of TCP.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -33,12 +32,6 @@ const HELD_BYTES: usize = 64 * 1024;
 
 /// Reads before others have their turn.
 const READS_IN_A_TURN: usize = 16;
-
-const SCRATCH_BYTES: usize = 64 * 1024;
-
-thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into());
-}
 
 /// A WebSocket from its 101 to the end of its socket.
 pub(crate) struct Connection {
@@ -223,7 +216,7 @@ impl Connection {
             }
             return Poll::Ready(Ok(size));
         }
-        SCRATCH.with_borrow_mut(|scratch| {
+        with_scratch(|scratch| {
             let Some(stream) = &self.stream else { return Poll::Pending };
             let size = match stream.poll_read(context, &mut &mut scratch[..]) {
                 Poll::Ready(Ok(size)) => size,

@@ -142,24 +142,24 @@ impl Reception {
     /// Has a request answered, and sends the answer. What few requests need is boxed: it would lie
     /// in the task of every connection that rests.
     async fn answer(&self, wire: Wire, head: Box<Head>) -> io::Result<Next> {
-        let (line, reply, course) = self.begin(wire, head);
+        let (lease, reply, course) = self.begin(wire, head);
         match course {
-            Course::Answered(answer) => self.finish(line, reply, answer).await,
-            Course::Http(answering) => match line.unless_hung_up(answering).await {
-                Some(answer) => self.finish(line, reply, answer).await,
+            Course::Answered(answer) => self.finish(lease, reply, answer).await,
+            Course::Http(answering) => match lease.unless_hung_up(answering).await {
+                Some(answer) => self.finish(lease, reply, answer).await,
                 None => Ok(Next::Nothing),
             },
-            Course::Socket(judging) => Box::pin(self.admit(line, reply, judging)).await,
+            Course::Socket(judging) => Box::pin(self.admit(lease, reply, judging)).await,
         }
     }
 
     /// Looks at a request, and has the one behind its door begin.
-    fn begin(&self, wire: Wire, head: Box<Head>) -> (Line, Reply, Course<'_>) {
+    fn begin(&self, wire: Wire, head: Box<Head>) -> (Lease, Reply, Course<'_>) {
         let reply = Reply::to(&head.method, head.version, head.is_kept);
         let refusal = refusal(&head);
-        let (body, line) = divide(wire, &head);
+        let (body, lease) = divide(wire, &head);
         if let Some(answer) = refusal {
-            return (line, reply, Course::Answered(answer));
+            return (lease, reply, Course::Answered(answer));
         }
         let Head { method, uri, version, fields, .. } = *head;
         let request = Request { method, uri, fields, body };
@@ -171,12 +171,12 @@ impl Reception {
             Way::Socket(door) => Course::Socket(Box::pin(door.open(request, version))),
             Way::Moved(answer) => Course::Answered(answer),
         };
-        (line, reply, course)
+        (lease, reply, course)
     }
 
     /// Sends an answer, and sees to what is left of the request.
-    async fn finish(&self, line: Line, mut reply: Reply, answer: Answer) -> io::Result<Next> {
-        let Some((wire, remainder)) = line.reclaim() else { return Ok(Next::Nothing) };
+    async fn finish(&self, lease: Lease, mut reply: Reply, answer: Answer) -> io::Result<Next> {
+        let Some((wire, remainder)) = lease.reclaim() else { return Ok(Next::Nothing) };
         let says_close = answer.headers().get(CONNECTION).is_some_and(is_close);
         reply.is_kept &= !says_close
             && match &remainder {
@@ -201,20 +201,20 @@ impl Reception {
     /// Waits until it is decided whether a client is let in, and tells it, if it is still there.
     async fn admit(
         &self,
-        line: Line,
+        lease: Lease,
         reply: Reply,
         judging: Working<'_, Result<Welcome, Answer>>,
     ) -> io::Result<Next> {
-        let welcome = match line.whether_hung_up(judging).await {
+        let welcome = match lease.whether_hung_up(judging).await {
             (Ok(welcome), false) => welcome,
             (Ok(welcome), true) => {
                 welcome.withdraw();
                 return Ok(Next::Nothing);
             }
-            (Err(answer), false) => return self.finish(line, reply, answer).await,
+            (Err(answer), false) => return self.finish(lease, reply, answer).await,
             (Err(_), true) => return Ok(Next::Nothing),
         };
-        if let Some((wire, Remainder::None)) = line.reclaim()
+        if let Some((wire, Remainder::None)) = lease.reclaim()
             && tell(&wire, reply, &welcome).await
         {
             return Ok(Next::WebSocket(wire, Box::new(welcome)));
@@ -245,7 +245,7 @@ enum Course<'a> {
 }
 
 /// The wire while a request is being answered.
-enum Line {
+enum Lease {
     /// Nothing of the request is left on it.
     Free(Wire),
     /// Whoever answers may read the body from it.
@@ -253,20 +253,20 @@ enum Line {
 }
 
 /// Takes the body off the wire, if it is there, or lends the wire to it.
-fn divide(mut wire: Wire, head: &Head) -> (Body, Line) {
+fn divide(mut wire: Wire, head: &Head) -> (Body, Lease) {
     if let Framing::Length(length) = head.framing
         && length <= wire.ahead.len() as u64
     {
         let body = wire.ahead.split_to(length as usize);
-        return (Body::whole(body), Line::Free(wire));
+        return (Body::whole(body), Lease::Free(wire));
     }
     let is_expected =
         head.version >= Version::HTTP_11 && head.fields.get(&EXPECT).is_some_and(is_continue);
     let (body, arriving) = Arriving::share(wire, head.framing, is_expected);
-    (body, Line::Shared(arriving))
+    (body, Lease::Shared(arriving))
 }
 
-impl Line {
+impl Lease {
     /// The outcome, unless the client hangs up before: then the work is dropped.
     async fn unless_hung_up<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);

@@ -3,6 +3,7 @@
 //! That of a WebSocket is shared: its connection reads and whoever flushes its session's outbox
 //! writes, so all works through `&self`.
 
+use std::cell::RefCell;
 use std::future::Future as _;
 use std::io::{self, Read as _};
 use std::net::Shutdown;
@@ -14,6 +15,19 @@ use bytes::BufMut;
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
+
+/// Read at once into the buffer of a worker thread.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into());
+}
+
+/// Lends the buffer of this worker thread, in which nothing is kept: connections at rest hold none
+/// of their own. Not to be called inside itself.
+pub(crate) fn with_scratch<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
+    SCRATCH.with_borrow_mut(|scratch| read(scratch))
+}
 
 /// Read at once while tokio's word on what there is to read is in doubt.
 const UNSURE_BYTES: usize = 4 * 1024;

@@ -29,21 +29,9 @@ const IDENTIFIER: [u8; 2] = [0, 1];
 const REFUSED: u8 = 0x80;
 
 pub(crate) struct Mosquitto {
-    program: PathBuf,
+    pub(super) program: PathBuf,
     /// Whether clients are inside WebSocket.
-    websocket: bool,
-}
-
-impl Mosquitto {
-    /// Clients over TCP.
-    pub(crate) fn new(program: PathBuf) -> Self {
-        Self { program, websocket: false }
-    }
-
-    /// Clients over WebSocket.
-    pub(crate) fn over_websocket(program: PathBuf) -> Self {
-        Self { program, websocket: true }
-    }
+    pub(super) websocket: bool,
 }
 
 impl Server for Mosquitto {

@@ -21,21 +21,9 @@ use crate::server::{Dial, Heard, Server, Site, Wire, Work};
 const MAX_LINE: usize = 32 * 1024;
 
 pub(crate) struct Nats {
-    program: PathBuf,
+    pub(super) program: PathBuf,
     /// Whether clients are inside WebSocket.
-    websocket: bool,
-}
-
-impl Nats {
-    /// Clients over TCP.
-    pub(crate) fn new(program: PathBuf) -> Self {
-        Self { program, websocket: false }
-    }
-
-    /// Clients over WebSocket.
-    pub(crate) fn over_websocket(program: PathBuf) -> Self {
-        Self { program, websocket: true }
-    }
+    pub(super) websocket: bool,
 }
 
 impl Server for Nats {

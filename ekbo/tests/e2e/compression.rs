@@ -491,9 +491,7 @@ fn ends_with(ekbo: &Ekbo, backend: &Backend, what: &str, bytes: &[u8], code: u16
     let mut client = offering(ekbo, "mallory", OFFER);
     client.write(bytes);
     client.expect_refusal(what, code);
-    let told = backend.wait_for("/close", count);
-    assert_eq!(told.len(), count, "{what}");
-    assert_eq!(told[count - 1].close_code(), Some(code), "{what}");
+    backend.expect_close(what, code, count);
 }
 
 #[track_caller]

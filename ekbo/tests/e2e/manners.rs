@@ -1,7 +1,7 @@
 //! How clients behave in these tests beyond reading and writing frames: they stop reading,
-//! answer a close, leave.
+//! answer a close, leave; and what the backend is told of it.
 
-use super::harness::{Client, Ekbo, End, Frame, Received};
+use super::harness::{Backend, Client, Ekbo, End, Frame, Received};
 
 /// More than the buffers of two sockets hold: who writes this to a client that does not read
 /// cannot finish.
@@ -67,5 +67,15 @@ impl Client {
     pub(crate) fn expect_to_be_read(&mut self) {
         self.send(&Frame::ping("read?"));
         self.expect_pong("read?");
+    }
+}
+
+impl Backend {
+    /// Expects that `/close` is told for the `count`th time, with `code`.
+    #[track_caller]
+    pub(crate) fn expect_close(&self, what: &str, code: u16, count: usize) {
+        let told = self.wait_for("/close", count);
+        assert_eq!(told.len(), count, "{what}");
+        assert_eq!(told[count - 1].close_code(), Some(code), "{what}");
     }
 }

@@ -12,18 +12,15 @@ use tokio::time::timeout;
 
 use super::reply::Reply;
 use crate::answer::Answer;
-use crate::stream::Stream;
+use crate::stream::{Stream, with_scratch};
 
 /// A client that takes no byte of its answer for so long is given up.
 const STALLED: Duration = Duration::from_secs(10);
-
-const SCRATCH_BYTES: usize = 64 * 1024;
 
 /// A body up to this many bytes goes out in one piece with its head.
 const SMALL_BODY: usize = 16 * 1024;
 
 thread_local! {
-    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into());
     static WRITE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -51,7 +48,7 @@ impl Wire {
 
     /// Reads once into `ahead`, which must be empty. `false`: the input has ended.
     pub(crate) fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        READ.with_borrow_mut(|scratch| {
+        with_scratch(|scratch| {
             let size = ready!(self.stream.poll_read(context, &mut &mut scratch[..]))?;
             self.ahead = Bytes::copy_from_slice(&scratch[..size]);
             Poll::Ready(Ok(size > 0))
@@ -62,7 +59,7 @@ impl Wire {
     pub(crate) async fn discard(&mut self) -> io::Result<()> {
         self.ahead = Bytes::new();
         poll_fn(|context| {
-            READ.with_borrow_mut(|scratch| {
+            with_scratch(|scratch| {
                 while ready!(self.stream.poll_read(context, &mut &mut scratch[..]))? > 0 {}
                 Poll::Ready(Ok(()))
             })
