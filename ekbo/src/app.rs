@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use kuiperbelt::{
-    Answer, Answering, CancellationToken, Capacity, CloseCode, Doors, End, Hub, Lead, Listener,
-    Options, SamePath, Service, SocketDoor, answer, serve,
+    Answer, Answering, CancellationToken, CloseCode, Doors, End, Hub, Lead, Listener, Options,
+    SamePath, Service, SlowConsumer, SocketDoor, answer, serve,
 };
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -268,13 +268,10 @@ fn options(config: &Config) -> Options {
     let origin = config.origin_policy;
     Options {
         max_message: config.max_message_size.unwrap_or(usize::MAX),
-        capacity: match config.send_queue_size {
-            Some(messages) => Capacity::Messages(messages),
-            None => {
-                Capacity::Bounded { messages: config.outbox_messages, bytes: config.outbox_bytes }
-            }
-        },
-        before_established: config.outbox_bytes,
+        outbox_messages: config.outbox_messages,
+        outbox_bytes: config.outbox_bytes,
+        send_queue: config.send_queue_size,
+        slow_consumer: SlowConsumer::default(),
         idle_timeout: config.idle_timeout,
         write_timeout: config.write_timeout,
         compression_min_size: config.compression.then_some(config.compression_min_size),

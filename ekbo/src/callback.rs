@@ -120,7 +120,12 @@ impl Callbacks {
                 let subprotocol = headers.get(&SUBPROTOCOL).filter(|chosen| {
                     offered.iter().any(|offer| offer.as_bytes() == chosen.as_bytes())
                 });
-                Ok(Admission { key, first, subprotocol: subprotocol.cloned() })
+                Ok(Admission {
+                    key: Some(key),
+                    first,
+                    subprotocol: subprotocol.cloned(),
+                    then: None,
+                })
             }
             Err(refusal) => {
                 let end = End::abnormal("upgrade failed");

@@ -105,8 +105,8 @@ struct Admitting;
 
 impl Handler for Admitting {
     async fn connect(&self, request: Parts) -> Result<Admission, Refusal> {
-        let key = request.uri.query().unwrap_or_default().into();
-        Ok(Admission { key, first: Some(Message::text(GREETING)), subprotocol: None })
+        let key = request.uri.query().unwrap_or_default();
+        Ok(Admission { first: Some(Message::text(GREETING)), ..Admission::under(key) })
     }
 }
 

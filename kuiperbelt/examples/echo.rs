@@ -4,25 +4,15 @@
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::request::Parts;
 use kuiperbelt::{
-    Admission, CancellationToken, Doors, Handler, Hub, Lead, Listener, Message, Options, Received,
-    Refusal, Session, SocketDoor, serve,
+    CancellationToken, Doors, Handler, Hub, Lead, Listener, Message, Options, Received, Session,
+    SocketDoor, serve,
 };
 
-#[derive(Default)]
-struct Echo {
-    clients: AtomicU64,
-}
+struct Echo;
 
 impl Handler for Echo {
-    async fn connect(&self, _request: Parts) -> Result<Admission, Refusal> {
-        let key = self.clients.fetch_add(1, Ordering::Relaxed).to_string().into_bytes();
-        Ok(Admission { key, first: None, subprotocol: None })
-    }
-
     async fn receive(&self, session: &Session, message: Received) {
         let echo = Message::raw(message.kind, &message.payload);
         // A client that has left needs no echo.
@@ -39,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let options =
         Options { max_message: 64 << 20, compression_min_size: Some(0), ..Options::default() };
     let mut doors = Doors::closed();
-    let door = SocketDoor::new(&Hub::new(), Echo::default(), options);
+    let door = SocketDoor::new(&Hub::new(), Echo, options);
     doors.add("/", Lead::Socket(Arc::new(door)))?;
     let listener = Listener::tcp(address)?;
     if let Some(address) = listener.address() {

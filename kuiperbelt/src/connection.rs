@@ -258,6 +258,9 @@ impl Connection {
         match event {
             Event::Message(kind, payload) => {
                 if self.phase == Phase::Open {
+                    if let Some(seat) = &self.seat {
+                        seat.session.count_received(payload.len());
+                    }
                     let message = Received { kind, payload };
                     if self.receiving.is_some() {
                         self.held = Some(Box::new(message));

@@ -1,5 +1,6 @@
 //! Seam: what a path does with its clients.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,7 +26,10 @@ use crate::session::Session;
 /// * The handler logs its own failures; the library logs what happens on the socket.
 pub trait Handler: Send + Sync + 'static {
     /// Judges a client whose handshake and Origin are in order. `request` is the client's, whole.
-    fn connect(&self, request: Parts) -> impl Future<Output = Result<Admission, Refusal>> + Send;
+    /// Unless a handler says otherwise everybody is let in, without a key.
+    fn connect(&self, _request: Parts) -> impl Future<Output = Result<Admission, Refusal>> + Send {
+        std::future::ready(Ok(Admission::default()))
+    }
 
     /// Called when the client has its 101 and the session can be found by its key. `false` ends
     /// the session and drops what was sent to it meanwhile; the client sees close code 1011, or
@@ -47,16 +51,39 @@ pub trait Handler: Send + Sync + 'static {
 }
 
 /// A client is let in.
-#[derive(Debug)]
+#[derive(Default)]
 pub struct Admission {
     /// The key under which the session can be found: any bytes. An empty one answers the client
-    /// 500, and there is no session.
-    pub key: Vec<u8>,
+    /// 500, and there is no session; with none, there is one that nobody can find by a key.
+    pub key: Option<Vec<u8>>,
     /// Sent ahead of everything else.
     pub first: Option<Message>,
     /// The subprotocol of the 101. It must be one that the client offered, which is not checked:
     /// clients end the connection otherwise.
     pub subprotocol: Option<HeaderValue>,
+    /// Called when the session can be found by its key, before the client has its 101: the place to
+    /// subscribe it to channels, so that it misses nothing. It is not to block.
+    pub then: Option<Then>,
+}
+
+/// What is done with a session when it begins.
+pub type Then = Box<dyn FnOnce(&Session) + Send>;
+
+impl Admission {
+    /// Lets a client in under a key.
+    pub fn under(key: impl Into<Vec<u8>>) -> Self {
+        Self { key: Some(key.into()), ..Self::default() }
+    }
+}
+
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admission")
+            .field("key", &self.key.as_deref().map(String::from_utf8_lossy))
+            .field("first", &self.first)
+            .field("subprotocol", &self.subprotocol)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A client is not let in.

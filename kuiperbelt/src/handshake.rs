@@ -34,10 +34,13 @@ impl SocketDoor {
     /// A door behind which `handler` decides.
     pub fn new(hub: &Arc<Hub>, handler: impl Handler, options: Options) -> Self {
         let terms = Terms {
-            capacity: options.capacity,
-            before_established: options.before_established,
+            outbox_messages: options.outbox_messages,
+            outbox_bytes: options.outbox_bytes,
+            send_queue: options.send_queue,
+            slow_consumer: options.slow_consumer,
             compression_min_size: options.compression_min_size.unwrap_or_default(),
             lanes: Arc::clone(hub.lanes()),
+            metrics: Arc::clone(hub.metrics()),
         };
         Self(Arc::new(Premises {
             hub: Arc::clone(hub),
@@ -144,14 +147,17 @@ impl Arrival {
                 return Err(refusal.answer);
             }
         };
-        let Admission { key, first, subprotocol } = admission;
-        if key.is_empty() {
+        let Admission { key, first, subprotocol, then } = admission;
+        if key.as_ref().is_some_and(Vec::is_empty) {
             hub.metrics().connect_errors.increment();
             error!(error = "the handler gave an empty key", "cannot upgrade");
             return Err(answer::status(StatusCode::INTERNAL_SERVER_ERROR));
         }
-        let session = new_session(&key, first.as_ref());
+        let session = new_session(&key.unwrap_or_default(), first.as_ref());
         let seat = Seat::take(premises, session, self.counted);
+        if let Some(then) = then {
+            then(&seat.session);
+        }
         let mut answer = switching_protocols(self.accept);
         let headers = answer.headers_mut();
         headers.extend(extensions.map(|accepted| (SEC_WEBSOCKET_EXTENSIONS, accepted)));

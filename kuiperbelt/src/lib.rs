@@ -13,8 +13,8 @@
 //!
 //! impl Handler for Echo {
 //!     async fn connect(&self, request: Parts) -> Result<Admission, Refusal> {
-//!         let key = request.uri.query().unwrap_or("nobody").into();
-//!         Ok(Admission { key, first: None, subprotocol: None })
+//!         let key = request.uri.query().unwrap_or("nobody");
+//!         Ok(Admission::under(key))
 //!     }
 //!
 //!     async fn receive(&self, session: &Session, message: Received) {
@@ -42,6 +42,7 @@
 
 pub mod answer;
 mod body;
+mod channel;
 mod connection;
 mod door;
 mod exchange;
@@ -54,6 +55,7 @@ mod message;
 mod metrics;
 mod options;
 mod outgoing;
+mod page;
 mod request;
 mod seat;
 mod server;
@@ -62,9 +64,10 @@ mod stream;
 
 pub use answer::{Answer, Answering};
 pub use body::{Body, BodyError};
+pub use channel::{Channels, LONGEST_NAME, Limits, SubscribeError};
 pub use door::{Doors, Lead, SamePath, Service};
 pub use fields::{Fields, TooMuch};
-pub use handler::{Admission, Handler, Refusal};
+pub use handler::{Admission, Handler, Refusal, Then};
 pub use handshake::SocketDoor;
 pub use http;
 pub use hub::Hub;
@@ -76,6 +79,6 @@ pub use metrics::{Metric, Metrics};
 pub use options::Options;
 pub use request::Request;
 pub use server::{Listener, serve};
-pub use session::{Capacity, SendError, Session, TrySendError};
+pub use session::{SendError, Session, SlowConsumer, Traffic, TrySendError};
 pub use tokio::time::Instant;
 pub use tokio_util::sync::CancellationToken;

@@ -42,6 +42,12 @@ pub struct Metrics {
     pub connect_errors: Metric,
     /// Counter: messages whose writing to the socket failed or took too long.
     pub message_errors: Metric,
+    /// Counter: sessions ended because something was published and their outbox was full.
+    pub slow_disconnected: Metric,
+    /// Counter: messages that waited and were dropped for a newer one that was published.
+    pub slow_dropped_oldest: Metric,
+    /// Counter: published messages that were dropped at a full outbox.
+    pub slow_dropped_newest: Metric,
     /// Gauge: ended sessions whose handler has not finished its `close`.
     pub closing_connections: Metric,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use crate::session::Capacity;
+use crate::session::SlowConsumer;
 
 /// What a WebSocket door does with its connections, beyond what its
 /// [`Handler`](crate::Handler) decides.
@@ -13,10 +13,17 @@ pub struct Options {
     /// The largest message taken from a client, in bytes; a larger one ends in close code 1009.
     /// `usize::MAX` takes any.
     pub max_message: usize,
-    /// How much may wait for one client.
-    pub capacity: Capacity,
-    /// How many bytes may wait while the handler establishes the session.
-    pub before_established: usize,
+    /// How many messages may wait for one client behind the one that is being written, at least 1.
+    pub outbox_messages: usize,
+    /// How many bytes may, frame headers included, whichever is reached first; also while the
+    /// handler establishes the session, when nothing is written and messages are not counted. A
+    /// message that finds none waiting is always taken, however large.
+    pub outbox_bytes: usize,
+    /// How many messages, of any size, [`Session::send`](crate::Session::send) and its kin let wait
+    /// instead; 0 takes one only when nothing is being written. `None`: the bounds of the outbox.
+    pub send_queue: Option<usize>,
+    /// What happens to a client whose outbox is full when something is published.
+    pub slow_consumer: SlowConsumer,
     /// A session without traffic for so long ends.
     pub idle_timeout: Option<Duration>,
     /// A socket that takes no byte for so long ends its session.
@@ -34,13 +41,15 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// 16 MiB a message; 1024 messages and 1 MiB in the outbox; writes blocked for 30 s end the
-    /// session; no idle time-out; no compression; every Origin.
+    /// 16 MiB a message; 1024 messages and 1 MiB in the outbox, slow consumers are disconnected;
+    /// writes blocked for 30 s end the session; no idle time-out; no compression; every Origin.
     fn default() -> Self {
         Self {
             max_message: 16 << 20,
-            capacity: Capacity::Bounded { messages: 1024, bytes: 1 << 20 },
-            before_established: 1 << 20,
+            outbox_messages: 1024,
+            outbox_bytes: 1 << 20,
+            send_queue: None,
+            slow_consumer: SlowConsumer::default(),
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(30)),
             compression_min_size: None,
@@ -55,8 +64,10 @@ impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("max_message", &self.max_message)
-            .field("capacity", &self.capacity)
-            .field("before_established", &self.before_established)
+            .field("outbox_messages", &self.outbox_messages)
+            .field("outbox_bytes", &self.outbox_bytes)
+            .field("send_queue", &self.send_queue)
+            .field("slow_consumer", &self.slow_consumer)
             .field("idle_timeout", &self.idle_timeout)
             .field("write_timeout", &self.write_timeout)
             .field("compression_min_size", &self.compression_min_size)

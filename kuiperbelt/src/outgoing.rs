@@ -36,6 +36,9 @@ pub(crate) struct Outgoing {
     in_flight: u32,
     messages: u32,
     message_bytes: usize,
+    /// Messages written whole, and their bytes.
+    written_messages: u64,
+    written_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -72,6 +75,16 @@ impl Outgoing {
     /// The size of all of them.
     pub(crate) const fn message_bytes(&self) -> usize {
         self.message_bytes
+    }
+
+    /// How many messages are written whole.
+    pub(crate) const fn messages_written(&self) -> u64 {
+        self.written_messages
+    }
+
+    /// Their bytes, headers included.
+    pub(crate) const fn bytes_written(&self) -> u64 {
+        self.written_bytes
     }
 
     pub(crate) fn message(&mut self, frame: Bytes) {
@@ -125,6 +138,33 @@ impl Outgoing {
             messages.fold((0, 0), |(count, sum), size| (count + 1, sum + size));
         self.first = kept.pop_front();
         self.rest = kept;
+    }
+
+    /// Forgets the first message that is not being written or half written. `false` if there is none.
+    pub(crate) fn drop_oldest(&mut self) -> bool {
+        let begun = self.begun();
+        let is_waiting = |(at, frame): &(usize, &Frame)| *at >= begun && frame.message().is_some();
+        let Some((at, size)) = self
+            .frames()
+            .enumerate()
+            .find(is_waiting)
+            .and_then(|(at, frame)| Some((at, frame.message()?.len())))
+        else {
+            return false;
+        };
+        match at {
+            0 => self.first = self.rest.pop_front(),
+            at => drop(self.rest.remove(at - 1)),
+        }
+        self.messages -= 1;
+        self.message_bytes -= size;
+        true
+    }
+
+    /// Forgets everything but what has been counted.
+    pub(crate) fn forget(&mut self) {
+        let Self { written_messages, written_bytes, .. } = *self;
+        *self = Self { written_messages, written_bytes, ..Self::default() };
     }
 
     /// What is to be written next. Until [`end_write`](Self::end_write) tells what came of it, it
@@ -205,6 +245,8 @@ impl Outgoing {
             if let Frame::Message(_) = first {
                 self.messages -= 1;
                 self.message_bytes -= length;
+                self.written_messages += 1;
+                self.written_bytes += length as u64;
             }
             self.first = self.rest.pop_front();
         }

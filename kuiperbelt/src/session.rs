@@ -4,10 +4,13 @@
 //! What is sent waits in the session's outbox (`outbox.rs`) and is written when its turn comes
 //! (`lane.rs`), or by its connection, which alone waits for a socket that is full.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use kuiperbelt_websocket::Deflate;
@@ -16,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::message::{End, Message};
+use crate::metrics::Metrics;
 use crate::stream::Stream;
 
 mod key;
@@ -26,30 +30,46 @@ use key::Key;
 pub(crate) use lane::Lanes;
 use outbox::{Declined, Offer, Outbox, Stage};
 
-/// How much may wait for one session behind the message that is being written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Capacity {
-    /// So many messages and so many bytes, whichever is reached first. A message that finds none
-    /// waiting is always taken, however large.
-    Bounded {
-        /// Messages, at least 1.
-        messages: usize,
-        /// Bytes, frame headers included.
-        bytes: usize,
-    },
-    /// So many messages of any size; 0 accepts a message only when nothing is being written.
-    Messages(usize),
+/// What happens to a client that reads too slowly: its outbox is full when something is published
+/// on a channel that it listens to, or to everybody. Publishing never waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SlowConsumer {
+    /// Its session ends: what waits is dropped, and the close code is 1013.
+    #[default]
+    Disconnect,
+    /// The messages that have waited longest are dropped, until the new one fits.
+    DropOldest,
+    /// It does not get the new message.
+    DropNewest,
 }
 
-/// What the sessions of one door have in common.
+/// What the sessions of one door have in common; see [`Options`](crate::Options), which say how
+/// much may wait.
 pub(crate) struct Terms {
-    pub(crate) capacity: Capacity,
-    /// Until a session is established nothing is written, so messages up to this many bytes wait
-    /// whatever the [`Capacity`] says.
-    pub(crate) before_established: usize,
+    pub(crate) outbox_messages: usize,
+    pub(crate) outbox_bytes: usize,
+    pub(crate) send_queue: Option<usize>,
+    pub(crate) slow_consumer: SlowConsumer,
     /// Messages from so many bytes on are compressed where that was negotiated.
     pub(crate) compression_min_size: usize,
     pub(crate) lanes: Arc<Lanes>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Terms {
+    /// Anything may wait.
+    #[cfg(test)]
+    pub(crate) fn unbounded(lanes: Arc<Lanes>) -> Self {
+        Self {
+            outbox_messages: usize::MAX,
+            outbox_bytes: usize::MAX,
+            send_queue: None,
+            slow_consumer: SlowConsumer::default(),
+            compression_min_size: 0,
+            lanes,
+            metrics: Arc::default(),
+        }
+    }
 }
 
 /// Why a message was not accepted.
@@ -91,7 +111,32 @@ struct Inner {
     terms: Arc<Terms>,
     lane: u16,
     deflate: Option<Deflate>,
+    /// In milliseconds since 1970.
+    since: u64,
+    messages_in: AtomicU64,
+    bytes_in: AtomicU64,
+    /// Boxed twice, as most sessions keep nothing.
+    kept: OnceLock<Box<Box<dyn Any + Send + Sync>>>,
     outbox: Mutex<Outbox>,
+}
+
+/// What a session has carried since it was let in, and what waits for its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Messages of the client.
+    pub messages_in: u64,
+    /// Their bytes, inflated and without what frames them.
+    pub bytes_in: u64,
+    /// Messages written whole to the socket.
+    pub messages_out: u64,
+    /// Their bytes as they were written, frame headers included.
+    pub bytes_out: u64,
+    /// Published messages that the client did not get, because it read too slowly.
+    pub dropped: u64,
+    /// Messages that wait, with the one that is being written.
+    pub queued_messages: usize,
+    /// Their bytes, frame headers included.
+    pub queued_bytes: usize,
 }
 
 impl Session {
@@ -105,12 +150,51 @@ impl Session {
         let first = first.map(|first| first.frame(deflate, terms.compression_min_size));
         let outbox = Mutex::new(Outbox::new(first));
         let lane = terms.lanes.next();
-        Self(Arc::new(Inner { key: key.into(), terms, lane, deflate, outbox }))
+        Self(Arc::new(Inner {
+            key: key.into(),
+            terms,
+            lane,
+            deflate,
+            since: now(),
+            messages_in: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            kept: OnceLock::new(),
+            outbox,
+        }))
     }
 
-    /// The key that the handler chose for this client.
+    /// The key that the handler chose for this client; empty if it gave none.
     pub fn key(&self) -> &[u8] {
         self.0.key.bytes()
+    }
+
+    /// What its handler keeps of this session, made when it is asked for first. It lives as long as
+    /// there is a handle on the session.
+    ///
+    /// # Panics
+    ///
+    /// When something of another type is kept already: a handler keeps one thing for a session.
+    pub fn keep<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> &T {
+        let kept = self.0.kept.get_or_init(|| Box::new(Box::new(make())));
+        let kept = kept.downcast_ref();
+        kept.unwrap_or_else(|| panic!("the session keeps no {}", std::any::type_name::<T>()))
+    }
+
+    /// What is kept of this session, if anything, and of this type.
+    pub fn kept<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.0.kept.get()?.downcast_ref()
+    }
+
+    /// When the client was let in.
+    pub fn since(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.0.since)
+    }
+
+    /// What it has carried so far, and what waits.
+    pub fn traffic(&self) -> Traffic {
+        let messages_in = self.0.messages_in.load(Ordering::Relaxed);
+        let bytes_in = self.0.bytes_in.load(Ordering::Relaxed);
+        Traffic { messages_in, bytes_in, ..self.outbox().traffic() }
     }
 
     /// Hands over a message if there is room for it now. Messages are delivered in the order in
@@ -174,6 +258,16 @@ impl Session {
     /// The message as this client gets it.
     fn frame(&self, message: &Message) -> Bytes {
         message.frame(self.0.deflate, self.0.terms.compression_min_size)
+    }
+
+    /// Hands over a message that waits for nobody: where the outbox is full, the door's rule for slow
+    /// consumers holds. Returns whether the client is to get it.
+    pub(crate) fn publish(&self, message: &Message) -> bool {
+        let frame = self.frame(message);
+        let mut outbox = self.outbox();
+        let is_taken = outbox.publish(&self.0.terms, frame);
+        self.stand_in_line(outbox);
+        is_taken
     }
 
     fn offer_now(&self, offer: Offer) -> Result<(), Declined> {
@@ -305,6 +399,28 @@ impl Session {
         self.outbox().ending.as_ref().is_some_and(|ending| ending.end.quiet)
     }
 
+    /// Counts a message of the client.
+    pub(crate) fn count_received(&self, bytes: usize) {
+        // Only the connection counts.
+        let add = |counter: &AtomicU64, more| {
+            counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+        };
+        add(&self.0.messages_in, 1);
+        add(&self.0.bytes_in, bytes as u64);
+    }
+
+    /// Whether nothing is accepted for it any more.
+    pub(crate) fn is_ending(&self) -> bool {
+        matches!(self.outbox().stage, Stage::Ending | Stage::Ended)
+    }
+
+    /// What is queued, taken as if it were written.
+    #[cfg(test)]
+    pub(crate) fn take_queued(&self) -> Vec<Bytes> {
+        let mut outbox = self.outbox();
+        std::iter::from_fn(|| outbox.outgoing.take_first()).collect()
+    }
+
     /// The end, once it is decided.
     #[cfg(test)]
     pub(crate) fn decided(&self) -> Option<End> {
@@ -352,6 +468,12 @@ impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Session").field(&String::from_utf8_lossy(self.key())).finish()
     }
+}
+
+/// Milliseconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
 }
 
 /// A sender in the line of waiters. Dropping it leaves the line.

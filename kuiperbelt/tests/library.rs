@@ -50,7 +50,7 @@ impl Handler for Shared {
             return Err(Refusal { answer, is_error: false, admitted: None });
         };
         self.0.write(key.as_bytes(), |entry| entry.admitted += 1);
-        Ok(Admission { key: key.into(), first: None, subprotocol: None })
+        Ok(Admission::under(key))
     }
 
     async fn receive(&self, session: &Session, message: Received) {

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 /// Bottom up; the modules of one layer do not know each other.
 const LIBRARY: &[&[&str]] = &[
-    &["answer", "fields", "message", "metrics", "stream"],
+    &["answer", "fields", "message", "metrics", "page", "stream"],
     &["http1", "outgoing"],
     &["body", "session"],
-    &["handler", "options", "request"],
+    &["channel", "handler", "options", "request"],
     &["hub"],
     &["seat"],
     &["connection"],

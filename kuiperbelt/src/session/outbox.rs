@@ -7,17 +7,22 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
+use kuiperbelt_websocket::CloseCode;
 use parking_lot::MutexGuard;
 use tokio::sync::oneshot;
 use tokio::task::coop::poll_proceed;
 use tokio::time::Instant;
 
-use super::{Capacity, Ending, Terms};
+use super::{Ending, SlowConsumer, Terms, Traffic};
 use crate::message::End;
 use crate::outgoing::Outgoing;
 use crate::stream::Stream;
+
+/// How long a slow consumer has to take what was half written to it, and why it is closed.
+const LAST_CHANCE: Duration = Duration::from_secs(5);
 
 /// Writes to one session before others have their turn.
 const WRITES_IN_A_TURN: usize = 16;
@@ -32,6 +37,8 @@ pub(super) struct Outbox {
     is_writing: bool,
     /// The connection is to be told when that is over.
     is_awaited: bool,
+    /// Published messages that did not fit.
+    dropped: u32,
     /// Accepted, in order, and not yet written.
     pub(super) outgoing: Outgoing,
     /// Whether the handler gave a first message, which does not count before the session is
@@ -98,6 +105,7 @@ impl Outbox {
             has_failed: false,
             is_writing: false,
             is_awaited: false,
+            dropped: 0,
             outgoing,
             has_first,
             line: None,
@@ -120,6 +128,39 @@ impl Outbox {
         }
         self.accept(offer);
         Ok(())
+    }
+
+    /// Takes a message that waits for nobody. `false` if the client does not get it.
+    pub(super) fn publish(&mut self, terms: &Terms, frame: Bytes) -> bool {
+        if matches!(self.stage, Stage::Ending | Stage::Ended) {
+            return false;
+        }
+        if !self.fits(terms, frame.len()) {
+            let metrics = &terms.metrics;
+            match terms.slow_consumer {
+                SlowConsumer::Disconnect => {
+                    metrics.slow_disconnected.increment();
+                    self.outgoing.drop_messages();
+                    let flush_by = Some(Instant::now() + LAST_CHANCE);
+                    let end = End::new(CloseCode::TRY_AGAIN_LATER, "slow consumer");
+                    self.decide(Ending { end, flush_by });
+                    return false;
+                }
+                SlowConsumer::DropNewest => {
+                    metrics.slow_dropped_newest.increment();
+                    self.dropped += 1;
+                    return false;
+                }
+                SlowConsumer::DropOldest => {
+                    while !self.fits(terms, frame.len()) && self.outgoing.drop_oldest() {
+                        metrics.slow_dropped_oldest.increment();
+                        self.dropped += 1;
+                    }
+                }
+            }
+        }
+        self.outgoing.message(frame);
+        true
     }
 
     /// Lets an offer wait for room.
@@ -175,24 +216,25 @@ impl Outbox {
     }
 
     fn has_room(&self, terms: &Terms, offer: &Offer) -> bool {
-        let size = offer.frame.as_ref().map_or(0, Bytes::len);
+        match terms.send_queue.filter(|_| self.stage != Stage::Establishing) {
+            Some(queue) => self.outgoing.messages() <= queue,
+            None => self.fits(terms, offer.frame.as_ref().map_or(0, Bytes::len)),
+        }
+    }
+
+    /// Whether so many more bytes are within the bounds of the outbox.
+    fn fits(&self, terms: &Terms, size: usize) -> bool {
         if self.stage == Stage::Establishing {
             let waiting = match self.has_first {
                 true => self.outgoing.waiting_bytes(),
                 false => self.outgoing.message_bytes(),
             };
-            return waiting == 0 || waiting + size <= terms.before_established;
+            return waiting == 0 || waiting + size <= terms.outbox_bytes;
         }
-        let outstanding = self.outgoing.messages();
-        let waiting = outstanding.saturating_sub(1);
-        match terms.capacity {
-            _ if outstanding == 0 => true,
-            Capacity::Messages(count) => waiting < count,
-            Capacity::Bounded { messages, bytes } => {
-                waiting == 0
-                    || (waiting < messages && self.outgoing.waiting_bytes() + size <= bytes)
-            }
-        }
+        let waiting = self.outgoing.messages().saturating_sub(1);
+        waiting == 0
+            || (waiting < terms.outbox_messages
+                && self.outgoing.waiting_bytes() + size <= terms.outbox_bytes)
     }
 
     fn accept(&mut self, offer: Offer) {
@@ -214,7 +256,7 @@ impl Outbox {
     /// Nothing is written any more, and what is queued is dropped.
     pub(super) fn shut(&mut self) {
         self.stream = None;
-        self.outgoing = Outgoing::default();
+        self.outgoing.forget();
         self.blocked_since = None;
     }
 
@@ -316,6 +358,18 @@ impl Outbox {
     }
 
     // --- telling ---
+
+    /// The outbox's share of what is told of a session.
+    pub(super) fn traffic(&self) -> Traffic {
+        Traffic {
+            messages_out: self.outgoing.messages_written(),
+            bytes_out: self.outgoing.bytes_written(),
+            dropped: self.dropped.into(),
+            queued_messages: self.outgoing.messages(),
+            queued_bytes: self.outgoing.message_bytes(),
+            ..Traffic::default()
+        }
+    }
 
     /// The connection is to be woken from now on.
     pub(super) fn listen(&mut self, context: &Context<'_>) {

@@ -17,15 +17,32 @@ struct Connected {
 }
 
 impl Connected {
-    fn with(capacity: Capacity) -> Self {
-        let connected = Self::establishing(capacity, 1000);
+    /// With a queue of so many messages.
+    fn with(send_queue: usize) -> Self {
+        let connected = Self::establishing(send_queue, 1000);
         connected.session.establish();
         connected
     }
 
-    fn establishing(capacity: Capacity, before_established: usize) -> Self {
-        let lanes = Arc::new(Lanes::new());
-        let terms = Terms { capacity, before_established, compression_min_size: 0, lanes };
+    /// With the bounds of the outbox alone.
+    fn bounded(messages: usize, bytes: usize, slow_consumer: SlowConsumer) -> Self {
+        let bounds = Terms {
+            outbox_messages: messages,
+            outbox_bytes: bytes,
+            slow_consumer,
+            ..Terms::unbounded(Arc::new(Lanes::new()))
+        };
+        let connected = Self { session: Session::new(b"alice", None, Arc::new(bounds), None) };
+        connected.session.establish();
+        connected
+    }
+
+    fn establishing(send_queue: usize, outbox_bytes: usize) -> Self {
+        let terms = Terms {
+            send_queue: Some(send_queue),
+            outbox_bytes,
+            ..Terms::unbounded(Arc::new(Lanes::new()))
+        };
         Self { session: Session::new(b"alice", None, Arc::new(terms), None) }
     }
 
@@ -61,7 +78,7 @@ const CLOSED: Option<Result<(), SendError>> = Some(Err(SendError::Closed));
 #[tokio::test]
 async fn a_queue_of_messages_takes_so_many_behind_the_one_being_written() {
     for size in [0, 1, 10] {
-        let connected = Connected::with(Capacity::Messages(size));
+        let connected = Connected::with(size);
         for _ in 0..=size {
             assert_eq!(connected.send("x"), ACCEPTED);
         }
@@ -76,7 +93,7 @@ async fn a_queue_of_messages_takes_so_many_behind_the_one_being_written() {
 #[tokio::test]
 async fn a_bounded_queue_counts_messages_and_bytes_and_takes_anything_when_empty() {
     let large = "x".repeat(1000);
-    let connected = Connected::with(Capacity::Bounded { messages: 3, bytes: 100 });
+    let connected = Connected::bounded(3, 100, SlowConsumer::Disconnect);
     assert_eq!(connected.send(&large), ACCEPTED, "being written");
     assert_eq!(connected.send(&large), ACCEPTED, "none waits");
     assert_eq!(connected.send("x"), None, "too many bytes");
@@ -89,7 +106,7 @@ async fn a_bounded_queue_counts_messages_and_bytes_and_takes_anything_when_empty
 
 #[tokio::test]
 async fn who_waits_is_let_in_in_order_and_before_later_senders() {
-    let connected = Connected::with(Capacity::Messages(0));
+    let connected = Connected::with(0);
     assert_eq!(connected.send("first"), ACCEPTED);
     let session = connected.session.clone();
     let (second, third) = (Message::text("second"), Message::text("third"));
@@ -107,7 +124,7 @@ async fn who_waits_is_let_in_in_order_and_before_later_senders() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_whose_time_is_over_is_never_sent() {
-    let connected = Connected::with(Capacity::Messages(0));
+    let connected = Connected::with(0);
     assert_eq!(connected.send("first"), ACCEPTED);
     let deadline = Some(Instant::now() + Duration::from_secs(1));
     let late = connected.session.send(&Message::text("late"), deadline).await;
@@ -119,7 +136,7 @@ async fn a_message_whose_time_is_over_is_never_sent() {
 
 #[tokio::test]
 async fn a_sender_that_leaves_the_line_takes_its_message_along() {
-    let connected = Connected::with(Capacity::Messages(0));
+    let connected = Connected::with(0);
     assert_eq!(connected.send("first"), ACCEPTED);
     let session = connected.session.clone();
     let message = Message::text("withdrawn");
@@ -133,7 +150,7 @@ async fn a_sender_that_leaves_the_line_takes_its_message_along() {
 
 #[tokio::test]
 async fn a_large_message_that_leaves_the_line_was_all_that_was_in_the_way() {
-    let connected = Connected::with(Capacity::Bounded { messages: 10, bytes: 100 });
+    let connected = Connected::bounded(10, 100, SlowConsumer::Disconnect);
     assert_eq!(connected.send("being written"), ACCEPTED);
     assert_eq!(connected.send(&"x".repeat(50)), ACCEPTED);
     let session = connected.session.clone();
@@ -154,7 +171,7 @@ async fn a_large_message_that_leaves_the_line_was_all_that_was_in_the_way() {
 /// KB-CLS-2
 #[tokio::test]
 async fn nothing_is_accepted_after_the_last_word() {
-    let connected = Connected::with(Capacity::Messages(1));
+    let connected = Connected::with(1);
     assert_eq!(connected.send("before"), ACCEPTED);
     let last = Message::text("last");
     let end = End::new(CloseCode::NORMAL, "").quietly(true);
@@ -171,7 +188,7 @@ async fn nothing_is_accepted_after_the_last_word() {
 
 #[tokio::test]
 async fn who_waits_is_refused_when_the_session_ends() {
-    let connected = Connected::with(Capacity::Messages(0));
+    let connected = Connected::with(0);
     assert_eq!(connected.send("first"), ACCEPTED);
     let message = Message::text("waiting");
     let mut waiting = Box::pin(connected.session.send(&message, None));
@@ -183,11 +200,11 @@ async fn who_waits_is_refused_when_the_session_ends() {
 /// D1, D13
 #[tokio::test]
 async fn before_a_session_is_established_only_bytes_count() {
-    let connected = Connected::establishing(Capacity::Messages(0), 100);
+    let connected = Connected::establishing(0, 100);
     assert_eq!(connected.send(&"x".repeat(500)), ACCEPTED, "an empty queue takes anything");
     assert_eq!(connected.send("x"), None, "and then it is full");
 
-    let connected = Connected::establishing(Capacity::Messages(0), 100);
+    let connected = Connected::establishing(0, 100);
     let most = 100 / frame("x").len();
     for _ in 0..most {
         assert_eq!(connected.send("x"), ACCEPTED);
@@ -204,6 +221,86 @@ async fn before_a_session_is_established_only_bytes_count() {
     assert_eq!(waiting.now_or_never(), ACCEPTED);
 }
 
+/// Publishes `count` messages, and returns how many the client is to get.
+fn publish(session: &Session, count: usize) -> usize {
+    (0..count).filter(|number| session.publish(&Message::text(&number.to_string()))).count()
+}
+
+/// D13
+#[tokio::test]
+async fn publishing_follows_the_outbox_whatever_the_queue_of_sends_says() {
+    let connected = Connected::with(0);
+    assert_eq!(connected.send("first"), ACCEPTED);
+    assert_eq!(connected.send("waits"), None);
+    assert_eq!(publish(&connected.session, 100), 100);
+    assert_eq!(connected.session.traffic().queued_messages, 101);
+}
+
+#[tokio::test]
+async fn a_slow_consumer_is_disconnected() {
+    let connected = Connected::bounded(3, 1000, SlowConsumer::Disconnect);
+    let session = &connected.session;
+    assert_eq!(publish(session, 4), 4);
+    assert!(connected.ending().is_none());
+    let message = Message::text("waiting");
+    let mut waiting = Box::pin(session.send(&message, None));
+    assert!((&mut waiting).now_or_never().is_none());
+    assert_eq!(publish(session, 2), 0);
+    let Ending { end, flush_by } = connected.ending().unwrap();
+    assert_eq!(end, End::new(CloseCode::TRY_AGAIN_LATER, "slow consumer"));
+    assert!(flush_by.is_some(), "it has so long for what is half written");
+    assert_eq!(connected.try_write(), None, "what waited is dropped");
+    assert_eq!(waiting.await, Err(SendError::Closed));
+    assert_eq!(session.0.terms.metrics.slow_disconnected.value(), 1);
+}
+
+#[tokio::test]
+async fn a_slow_consumer_misses_the_newest() {
+    let connected = Connected::bounded(3, 1000, SlowConsumer::DropNewest);
+    assert_eq!(publish(&connected.session, 6), 4);
+    assert_eq!(connected.session.traffic().dropped, 2);
+    assert_eq!(connected.session.0.terms.metrics.slow_dropped_newest.value(), 2);
+    for number in 0..4 {
+        assert_eq!(connected.write(), frame(&number.to_string()));
+    }
+    assert_eq!(publish(&connected.session, 1), 1);
+}
+
+#[tokio::test]
+async fn a_slow_consumer_misses_the_oldest_that_waits() {
+    let connected = Connected::bounded(3, 100, SlowConsumer::DropOldest);
+    assert_eq!(publish(&connected.session, 6), 6);
+    assert_eq!(connected.session.traffic().dropped, 2);
+    // A large one takes the place of all but the next.
+    assert!(connected.session.publish(&Message::text(&"x".repeat(200))));
+    assert_eq!(connected.session.traffic().dropped, 5);
+    assert_eq!(connected.session.0.terms.metrics.slow_dropped_oldest.value(), 5);
+    assert_eq!(connected.write(), frame("5"));
+    assert_eq!(connected.write(), frame(&"x".repeat(200)));
+    assert_eq!(connected.try_write(), None);
+}
+
+#[tokio::test]
+async fn what_is_being_written_is_not_dropped() {
+    let connected = Connected::bounded(2, 100, SlowConsumer::DropOldest);
+    assert_eq!(publish(&connected.session, 3), 3);
+    assert!(connected.session.outbox().outgoing.begin_write().is_some());
+    assert_eq!(publish(&connected.session, 1), 1, "nothing can be dropped for it");
+    connected.session.outbox().outgoing.end_write(2 * frame("0").len());
+    assert_eq!(connected.write(), frame("2"));
+    assert_eq!(connected.write(), frame("0"));
+}
+
+#[test]
+fn what_is_kept_of_a_session() {
+    let session = Connected::with(0).session;
+    assert_eq!(session.kept::<String>(), None);
+    assert_eq!(session.keep(|| "first".to_owned()), "first");
+    assert_eq!(session.clone().keep(|| "second".to_owned()), "first");
+    assert_eq!(session.kept::<String>().unwrap(), "first");
+    assert_eq!(session.kept::<usize>(), None);
+}
+
 /// Waits until the session's lane has nothing to do.
 async fn served(session: &Session) {
     while session.outbox().is_due {
@@ -214,7 +311,7 @@ async fn served(session: &Session) {
 #[tokio::test]
 async fn what_is_sent_is_written_in_the_sessions_turn() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
-    let connected = Connected::with(Capacity::Messages(10));
+    let connected = Connected::with(10);
     let session = &connected.session;
     assert_eq!(connected.send("early"), ACCEPTED);
     assert!(!session.outbox().is_due, "there is no socket yet");
@@ -234,7 +331,7 @@ async fn what_is_sent_is_written_in_the_sessions_turn() {
 #[tokio::test]
 async fn a_full_socket_is_left_to_the_connection() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
-    let connected = Connected::with(Capacity::Messages(usize::MAX));
+    let connected = Connected::with(usize::MAX);
     let session = &connected.session;
     session.open(Arc::new(ours.into()));
     let large = "x".repeat(100_000);
@@ -258,7 +355,7 @@ async fn a_full_socket_is_left_to_the_connection() {
 #[tokio::test]
 async fn a_lost_socket_is_told_to_the_connection() {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let connected = Connected::with(Capacity::Messages(1));
+    let connected = Connected::with(1);
     let session = &connected.session;
     session.open(Arc::new(ours.into()));
     drop(theirs);
@@ -276,9 +373,7 @@ async fn who_comes_while_others_are_served_is_served_too() {
     let mut crowd = Vec::new();
     for _ in 0..200 {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let capacity = Capacity::Messages(1000);
-        let lanes = Arc::clone(&lanes);
-        let terms = Terms { capacity, before_established: 0, compression_min_size: 0, lanes };
+        let terms = Terms::unbounded(Arc::clone(&lanes));
         let session = Session::new(b"", None, Arc::new(terms), None);
         session.open(Arc::new(ours.into()));
         session.establish();
@@ -298,8 +393,8 @@ async fn who_comes_while_others_are_served_is_served_too() {
     lanes.close();
 }
 
-/// With its counts of references, so that it fits what allocators have for 256.
+/// With its counts of references, so that it fits what allocators have for 320.
 #[test]
 fn a_session_is_small() {
-    assert!(size_of::<Inner>() + 2 * size_of::<usize>() <= 256, "{}", size_of::<Inner>());
+    assert!(size_of::<Inner>() + 2 * size_of::<usize>() <= 320, "{}", size_of::<Inner>());
 }

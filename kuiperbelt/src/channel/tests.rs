@@ -1,0 +1,177 @@
+//! Who gets what, with sessions that have no socket: what they were given waits in their outboxes.
+
+use std::sync::Barrier;
+use std::thread;
+
+use super::*;
+use crate::message::End;
+use crate::session::{Lanes, Terms};
+
+fn session(key: &str) -> Session {
+    let terms = Terms::unbounded(Arc::new(Lanes::new()));
+    Session::new(key.as_bytes(), None, Arc::new(terms), None)
+}
+
+fn limits(channels: usize, per_session: usize) -> Limits {
+    Limits { channels, per_session, keeps_empty: false }
+}
+
+fn waiting(session: &Session) -> usize {
+    session.traffic().queued_messages
+}
+
+#[test]
+fn listeners_get_what_is_published_while_they_listen() {
+    let channels = Channels::new(Limits::default());
+    let (alice, bob) = (session("alice"), session("bob"));
+    let message = Message::text("x");
+    assert_eq!(channels.publish(b"news", &message), None);
+    channels.subscribe(&alice, b"news").unwrap();
+    channels.subscribe(&alice, b"news").unwrap();
+    assert_eq!(channels.publish(b"news", &message), Some(1));
+    channels.subscribe(&bob, b"news").unwrap();
+    assert_eq!(channels.publish(b"news", &message), Some(2));
+    assert_eq!(channels.publish(b"News", &message), None);
+    assert!(channels.unsubscribe(&alice, b"news"));
+    assert!(!channels.unsubscribe(&alice, b"news"));
+    assert_eq!(channels.publish(b"news", &message), Some(1));
+    assert!(channels.unsubscribe(&bob, b"news"));
+    assert_eq!(channels.publish(b"news", &message), None);
+    assert_eq!((waiting(&alice), waiting(&bob)), (2, 2));
+}
+
+#[test]
+fn a_channel_that_stays_is_there_without_listeners() {
+    let channels = Channels::new(Limits { keeps_empty: true, ..limits(2, 2) });
+    let alice = session("alice");
+    channels.subscribe(&alice, b"news").unwrap();
+    assert!(channels.unsubscribe(&alice, b"news"));
+    assert_eq!(channels.publish(b"news", &Message::text("x")), Some(0));
+    channels.subscribe(&alice, b"news").unwrap();
+    channels.leave_all(&alice);
+    assert_eq!(channels.page(None, 9), [(b"news".to_vec(), 0)]);
+}
+
+#[test]
+fn limits_hold_and_nothing_is_half_done() {
+    let channels = Channels::new(limits(3, 2));
+    let (alice, bob) = (session("alice"), session("bob"));
+    for (name, refused) in [(vec![], true), (vec![b'x'; 512], false), (vec![b'x'; 513], true)] {
+        let expected = if refused { Err(SubscribeError::Name) } else { Ok(()) };
+        assert_eq!(channels.subscribe(&alice, &name), expected, "{} bytes", name.len());
+    }
+    channels.subscribe(&alice, b"a").unwrap();
+    assert_eq!(channels.subscribe(&alice, b"b"), Err(SubscribeError::TooManyOfSession));
+    channels.subscribe(&alice, b"a").unwrap();
+    channels.subscribe(&bob, b"b").unwrap();
+    assert_eq!(channels.subscribe(&bob, b"c"), Err(SubscribeError::TooMany));
+    channels.subscribe(&bob, b"a").unwrap();
+    assert_eq!(channels.of(&bob), [b"a", b"b"]);
+    // A channel that is forgotten makes room.
+    channels.unsubscribe(&bob, b"b");
+    channels.subscribe(&bob, b"c").unwrap();
+}
+
+#[test]
+fn a_session_that_refuses_everything_does_not_subscribe() {
+    let channels = Channels::new(Limits::default());
+    let alice = session("alice");
+    alice.end(End::abnormal("test"));
+    assert_eq!(channels.subscribe(&alice, b"news"), Err(SubscribeError::Closed));
+    assert_eq!(channels.page(None, 9), []);
+}
+
+#[test]
+fn one_copy_whatever_channels_it_came_by_and_none_for_whom_is_spared() {
+    let channels = Channels::new(Limits::default());
+    let (alice, bob, carol) = (session("alice"), session("bob"), session("carol"));
+    for (session, name) in
+        [(&alice, b"a"), (&alice, b"b"), (&bob, b"b"), (&carol, b"a"), (&carol, b"b")]
+    {
+        channels.subscribe(session, name).unwrap();
+    }
+    let names: &[&[u8]] = &[b"b", b"a", b"b", b"nobody's"];
+    let reached = channels.publish_to_all(names, &Message::text("x"), |s| s.key() == b"carol");
+    assert_eq!(reached, 2);
+    assert_eq!([waiting(&alice), waiting(&bob), waiting(&carol)], [1, 1, 0]);
+}
+
+#[test]
+fn pages_are_sorted_and_go_on_where_the_last_one_ended() {
+    let channels = Channels::new(Limits::default());
+    let alice = session("alice");
+    for name in ["d", "a", "c", "b"] {
+        channels.subscribe(&alice, name.as_bytes()).unwrap();
+    }
+    channels.subscribe(&session("bob"), b"c").unwrap();
+    let page = |after: Option<&str>| -> String {
+        let page = channels.page(after.map(str::as_bytes), 3);
+        page.iter().map(|(name, count)| format!("{}{count} ", name.escape_ascii())).collect()
+    };
+    assert_eq!(page(None), "a1 b1 c2 ");
+    assert_eq!(page(Some("c")), "d1 ");
+    assert_eq!(page(Some("d")), "");
+}
+
+/// Everybody who listens all the time gets everything, in one order, while others come, go and end.
+#[test]
+fn order_under_concurrent_publishers_and_subscribers() {
+    const LISTENERS: usize = 300;
+    const PUBLISHERS: usize = 3;
+    const EACH: usize = 200;
+    let channels = Channels::new(Limits::default());
+    let steady: Vec<Session> = (0..LISTENERS).map(|n| session(&format!("steady {n}"))).collect();
+    for (at, session) in steady.iter().enumerate() {
+        channels.subscribe(session, b"a").unwrap();
+        if at % 2 == 0 {
+            channels.subscribe(session, b"b").unwrap();
+        }
+    }
+    let start = Barrier::new(PUBLISHERS + 2);
+    thread::scope(|scope| {
+        for publisher in 0..PUBLISHERS {
+            let (channels, start) = (&channels, &start);
+            scope.spawn(move || {
+                start.wait();
+                for number in 0..EACH {
+                    let message = Message::text(&format!("{publisher} {number}"));
+                    let names: [&[u8]; 2] = [b"a", b"b"];
+                    if number % 2 == 0 {
+                        channels.publish_to_all(&names, &message, |_| false);
+                    } else {
+                        channels.publish(b"a", &message);
+                    }
+                }
+            });
+        }
+        for churner in 0..2 {
+            let (channels, start) = (&channels, &start);
+            scope.spawn(move || {
+                start.wait();
+                for number in 0..400 {
+                    let transient = session(&format!("transient {churner} {number}"));
+                    channels.subscribe(&transient, b"a").unwrap();
+                    channels.subscribe(&transient, format!("own {churner}").as_bytes()).unwrap();
+                    match number % 3 {
+                        0 => assert!(channels.unsubscribe(&transient, b"a")),
+                        _ => transient.end(End::abnormal("test")),
+                    }
+                    channels.leave_all(&transient);
+                }
+            });
+        }
+    });
+    let first = steady[0].take_queued();
+    assert_eq!(first.len(), PUBLISHERS * EACH);
+    for session in &steady[1..] {
+        assert!(session.take_queued() == first, "one order for all");
+    }
+    let left = channels.page(None, 9);
+    assert_eq!(left, [(b"a".to_vec(), LISTENERS), (b"b".to_vec(), LISTENERS / 2)]);
+    for session in &steady {
+        channels.leave_all(session);
+    }
+    assert_eq!(channels.count.load(Ordering::Relaxed), 0);
+    assert!(channels.by_name.iter().all(|shard| shard.lock().is_empty()));
+    assert!(channels.by_session.iter().all(|shard| shard.lock().is_empty()));
+}
