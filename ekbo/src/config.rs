@@ -34,23 +34,37 @@ pub(crate) use self::environment::Environment;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
     pub(crate) listen: Listen,
+    /// Of the public listener; `api_listen` is always plain.
+    #[allow(dead_code, reason = "read by the public listener once it speaks TLS")]
+    pub(crate) tls: Option<TlsFiles>,
     pub(crate) api_listen: Option<ApiListen>,
     /// Each of them opens the backend API; without any it is open.
     pub(crate) api_token: Vec<Secret>,
     pub(crate) paths: Paths,
     pub(crate) callback: Targets,
+    #[allow(dead_code, reason = "read by the receive callback once it takes replies")]
+    pub(crate) receive_reply: bool,
     pub(crate) session_header: HeaderName,
     pub(crate) endpoint: HeaderValue,
     pub(crate) strict_broadcast: bool,
     /// At most one entry per name; an empty value removes the header.
     pub(crate) proxy_set_header: Vec<(HeaderName, HeaderValue)>,
     pub(crate) send_timeout: Option<Duration>,
-    /// `None`: `outbox_messages` and `outbox_bytes` bound the queue.
+    /// Of send and close alone. `None`: `outbox_messages` and `outbox_bytes` bound their queue as
+    /// they bound that of publish and broadcast.
     pub(crate) send_queue_size: Option<usize>,
     /// At least 1.
     pub(crate) outbox_messages: usize,
     /// At least 1.
     pub(crate) outbox_bytes: usize,
+    #[allow(dead_code, reason = "read by the fan-out of channels")]
+    pub(crate) slow_consumer: SlowConsumer,
+    /// At least 1.
+    #[allow(dead_code, reason = "read by the gateway's channels")]
+    pub(crate) channels_max: usize,
+    /// At least 1.
+    #[allow(dead_code, reason = "read by the gateway's channels")]
+    pub(crate) channels_per_session: usize,
     pub(crate) origin_policy: OriginPolicy,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) write_timeout: Option<Duration>,
@@ -78,6 +92,14 @@ pub(crate) enum Listen {
     Unix(PathBuf),
 }
 
+/// PEM files; whether they can be read and fit together is found out where they are loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "read by the public listener once it speaks TLS")]
+pub(crate) struct TlsFiles {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
 /// Where the backend comes in, when not where clients do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ApiListen {
@@ -88,11 +110,19 @@ pub(crate) enum ApiListen {
 
 /// No two of them are equal. One that does not begin with `/` never matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "those of channels and sessions are read by the backend's new doors")]
 pub(crate) struct Paths {
     pub(crate) connect: String,
     pub(crate) close: String,
     pub(crate) stats: String,
     pub(crate) send: String,
+    pub(crate) publish: String,
+    pub(crate) broadcast: String,
+    pub(crate) subscribe: String,
+    pub(crate) unsubscribe: String,
+    /// Does not end in `/`; no other path is this one with a `/` behind it.
+    pub(crate) sessions: String,
+    pub(crate) channels: String,
     pub(crate) ping: String,
 }
 
@@ -100,6 +130,14 @@ pub(crate) struct Paths {
 pub(crate) enum DuplicateSession {
     Keep,
     Replace,
+}
+
+/// What becomes of a session whose outbox is full when a channel has a message for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SlowConsumer {
+    Disconnect,
+    DropOldest,
+    DropNewest,
 }
 
 /// Why the server cannot start with this configuration. Each is one line that says where to look

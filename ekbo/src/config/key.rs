@@ -65,6 +65,12 @@ pub(crate) const KEYS: &[Key] = &[
     Key::new("sock", Kind::Text, "\"\"")
         .alias("EKBO_UNIX_DOMAIN_SOCKET_FILENAME")
         .means("path of a unix socket to listen on; the TCP port is then not opened"),
+    Key::new("tls.cert", Kind::Text, "\"\"").means(
+        "path of a PEM file with the certificate chain of the public listener, which then speaks \
+         TLS only; needs tls.key",
+    ),
+    Key::new("tls.key", Kind::Text, "\"\"")
+        .means("path of a PEM file with the private key of tls.cert"),
     Key::new("api_listen", Kind::Text, "\"\"").means(
         "separate address for the backend API and stats, host:port or unix:/path; \
          they then answer 404 on the public listener",
@@ -85,6 +91,17 @@ pub(crate) const KEYS: &[Key] = &[
     Key::new("path.send", Kind::Text, "\"/send\"")
         .alias("EKBO_SEND_PATH")
         .means("path where the backend sends messages"),
+    Key::new("path.publish", Kind::Text, "\"/publish\"")
+        .means("path where the backend publishes to channels"),
+    Key::new("path.broadcast", Kind::Text, "\"/broadcast\"")
+        .means("path where the backend sends a message to every session"),
+    Key::new("path.subscribe", Kind::Text, "\"/subscribe\"")
+        .means("path where the backend makes sessions listen to channels"),
+    Key::new("path.unsubscribe", Kind::Text, "\"/unsubscribe\"")
+        .means("path where the backend makes sessions listen no longer"),
+    Key::new("path.sessions", Kind::Text, "\"/sessions\"")
+        .means("path of the list of sessions; with / and a key, of that session"),
+    Key::new("path.channels", Kind::Text, "\"/channels\"").means("path of the list of channels"),
     Key::new("path.ping", Kind::Text, "\"/ping\"")
         .alias("EKBO_PING_PATH")
         .means("path of the health check"),
@@ -100,6 +117,8 @@ pub(crate) const KEYS: &[Key] = &[
     Key::new("callback.close", Kind::Url, "\"\"")
         .alias("EKBO_CLOSE_CALLBACK_URL")
         .means("URL told that a session has ended; empty turns the callback off"),
+    Key::new("callback.receive_reply", Kind::Switch, "false")
+        .means("whether the body of an answer to the receive callback goes to the client"),
     Key::new("callback.timeout", Kind::Duration, "0").means(
         "longest wait for a callback's whole answer; 0 waits for ever, close callbacks then 30s",
     ),
@@ -133,9 +152,20 @@ pub(crate) const KEYS: &[Key] = &[
         "messages of send and close that wait per session; 0 hands over to the writer directly, \
          unset means outbox.messages and outbox.bytes",
     ),
-    Key::new("outbox.messages", Kind::Count, "1024")
-        .means("messages that wait per session, at least 1"),
-    Key::new("outbox.bytes", Kind::Size, "1MiB").means("bytes that wait per session, at least 1"),
+    Key::new("outbox.messages", Kind::Count, "1024").means(
+        "messages that wait per session, at least 1; publish and broadcast follow it always, \
+         send and close unless send_queue_size is set",
+    ),
+    Key::new("outbox.bytes", Kind::Size, "1MiB")
+        .means("bytes that wait per session, at least 1; followed as outbox.messages is"),
+    Key::new("slow_consumer", Kind::Text, "disconnect").means(
+        "what publish and broadcast do where the outbox is full: disconnect the session (Close \
+         1013), drop_oldest of what waits, or drop_newest",
+    ),
+    Key::new("channels.max", Kind::Count, "100000")
+        .means("most channels with listeners at one time, at least 1"),
+    Key::new("channels.per_session", Kind::Count, "1000")
+        .means("most channels that one session listens to, at least 1"),
     Key::new("max_body_size", Kind::Size, "16MiB")
         .means("largest body of a backend API call, answered 413 beyond; 0 is unlimited"),
     Key::new("max_message_size", Kind::Size, "16MiB").means(
@@ -245,7 +275,7 @@ mod tests {
                 })
                 .collect()
         };
-        assert_eq!(named("callback"), keys("callback", &["timeout"]));
+        assert_eq!(named("callback"), keys("callback", &["receive_reply", "timeout"]));
         assert_eq!(named("path"), keys("path", &["connect"]));
     }
 

@@ -10,7 +10,8 @@ use http::{HeaderName, HeaderValue};
 use super::environment::Environment;
 use super::written::{Settings, Source};
 use super::{
-    ApiListen, Config, ConfigError, DuplicateSession, Listen, Paths, Warning, WarningKind,
+    ApiListen, Config, ConfigError, DuplicateSession, Listen, Paths, SlowConsumer, TlsFiles,
+    Warning, WarningKind,
 };
 use crate::callback::target::{self, Target};
 use crate::callback::{Retry, Targets};
@@ -18,7 +19,19 @@ use crate::origin::OriginPolicy;
 use crate::secret::{MASK, Secret, is_secret_header};
 use crate::text::InvalidTextPolicy;
 
-const PATHS: [&str; 5] = ["path.connect", "path.close", "path.stats", "path.send", "path.ping"];
+const PATHS: [&str; 11] = [
+    "path.connect",
+    "path.close",
+    "path.stats",
+    "path.send",
+    "path.publish",
+    "path.broadcast",
+    "path.subscribe",
+    "path.unsubscribe",
+    "path.sessions",
+    "path.channels",
+    "path.ping",
+];
 
 /// Header names that have a meaning of their own in requests and answers that carry the session
 /// header.
@@ -51,10 +64,12 @@ pub(super) fn mean(
     let settings = &*settings;
     let config = Config {
         listen: listen(settings, port, warnings),
+        tls: tls(settings)?,
         api_listen: settings.text("api_listen").map(|_| api_listen(settings)).transpose()?,
         api_token: api_token(settings)?,
         paths: paths(settings, warnings)?,
         callback: callbacks(settings, warnings)?,
+        receive_reply: settings.switch("callback.receive_reply"),
         session_header: session_header(settings)?,
         endpoint: endpoint(settings)?,
         strict_broadcast: settings.switch("strict_broadcast"),
@@ -66,6 +81,17 @@ pub(super) fn mean(
         },
         outbox_messages: at_least_one(settings, "outbox.messages")?,
         outbox_bytes: at_least_one(settings, "outbox.bytes")?,
+        slow_consumer: choice(
+            settings,
+            "slow_consumer",
+            [
+                ("disconnect", SlowConsumer::Disconnect),
+                ("drop_oldest", SlowConsumer::DropOldest),
+                ("drop_newest", SlowConsumer::DropNewest),
+            ],
+        )?,
+        channels_max: at_least_one(settings, "channels.max")?,
+        channels_per_session: at_least_one(settings, "channels.per_session")?,
         origin_policy: origin_policy(settings)?,
         idle_timeout: optional(settings.duration("idle_timeout")),
         write_timeout: optional(settings.duration("write_timeout")),
@@ -150,6 +176,20 @@ fn listen(settings: &Settings, port: u16, warnings: &mut Vec<Warning>) -> Listen
     Listen::Unix(PathBuf::from(socket))
 }
 
+/// Surface, section 2: both files or neither.
+fn tls(settings: &Settings) -> Result<Option<TlsFiles>, ConfigError> {
+    let alone = |name, other: &str| {
+        let problem = format!("is set, but {other} is not; set both or neither");
+        Err(settings.fault(name, problem))
+    };
+    match (settings.text("tls.cert"), settings.text("tls.key")) {
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert: cert.into(), key: key.into() })),
+        (Some(_), None) => alone("tls.cert", "tls.key"),
+        (None, Some(_)) => alone("tls.key", "tls.cert"),
+        (None, None) => Ok(None),
+    }
+}
+
 fn api_listen(settings: &Settings) -> Result<ApiListen, ConfigError> {
     let text = settings.text("api_listen").unwrap_or_default();
     let fault = |problem: &str| Err(settings.fault("api_listen", format!("{text:?} {problem}")));
@@ -199,11 +239,19 @@ fn api_token(settings: &Settings) -> Result<Vec<Secret>, ConfigError> {
     Err(settings.fault("api_token", problem))
 }
 
-/// KB-CFG-8: no two paths are equal, and `/` belongs to neither connect nor stats.
+/// KB-CFG-8: no two paths are equal, and `/` belongs to neither connect nor stats. The list of
+/// sessions has what is below it as well.
 fn paths(settings: &Settings, warnings: &mut Vec<Warning>) -> Result<Paths, ConfigError> {
     let path = |name: &str| settings.text(name).unwrap_or_default();
+    let is_below_sessions =
+        |name: &str| path(name).strip_suffix('/') == Some(path("path.sessions"));
+    let is_one = |name: &str, other: &str| {
+        path(name) == path(other)
+            || (name == "path.sessions" && is_below_sessions(other))
+            || (other == "path.sessions" && is_below_sessions(name))
+    };
     for (index, name) in PATHS.into_iter().enumerate() {
-        if let Some(other) = PATHS[..index].iter().find(|other| path(other) == path(name)) {
+        if let Some(other) = PATHS[..index].iter().find(|other| is_one(name, other)) {
             // The one that was written is the one to change.
             let written = *settings.source(name) != Source::Default;
             let (name, other) = if written { (name, *other) } else { (*other, name) };
@@ -213,6 +261,10 @@ fn paths(settings: &Settings, warnings: &mut Vec<Warning>) -> Result<Paths, Conf
         if path(name) == "/" && matches!(name, "path.connect" | "path.stats") {
             let problem = "\"/\" would take every path; write another, such as \"/connect/\"";
             return Err(settings.fault(name, problem));
+        }
+        if name == "path.sessions" && path(name).ends_with('/') {
+            let problem = "ends in /, below which each session is; write it without";
+            return Err(settings.fault(name, format!("{:?} {problem}", path(name))));
         }
         if !path(name).starts_with('/') {
             let problem = format!("{:?} never matches, as it does not begin with /", path(name));
@@ -224,6 +276,12 @@ fn paths(settings: &Settings, warnings: &mut Vec<Warning>) -> Result<Paths, Conf
         close: path("path.close").into(),
         stats: path("path.stats").into(),
         send: path("path.send").into(),
+        publish: path("path.publish").into(),
+        broadcast: path("path.broadcast").into(),
+        subscribe: path("path.subscribe").into(),
+        unsubscribe: path("path.unsubscribe").into(),
+        sessions: path("path.sessions").into(),
+        channels: path("path.channels").into(),
         ping: path("path.ping").into(),
     })
 }

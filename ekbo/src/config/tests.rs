@@ -89,6 +89,8 @@ fn the_example_file_names_every_key() {
 /// Every key does something: another value makes another configuration.
 #[test]
 fn every_key_changes_the_configuration() {
+    // One of the two alone would be refused.
+    let base = "tls: {cert: /cert, key: /key}\n";
     let samples = [
         ("port", "1"),
         ("api_listen", "localhost:1"),
@@ -98,11 +100,12 @@ fn every_key_changes_the_configuration() {
         ("session_header", "X-Other"),
         ("proxy_set_header", "{X-Foo: Foo}"),
         ("origin_policy", "same_origin"),
+        ("slow_consumer", "drop_oldest"),
         ("invalid_text", "raw"),
         ("duplicate_session", "replace"),
         ("close_frame", "false"),
     ];
-    let defaults = load_text("").config;
+    let defaults = load_text(base).config;
     for key in key::KEYS {
         let sample = samples.iter().find(|(name, _)| *name == key.name);
         let value = match (sample, key.kind) {
@@ -116,7 +119,8 @@ fn every_key_changes_the_configuration() {
             (None, kind) => panic!("no sample for {} of kind {kind:?}", key.name),
         };
         let set = environment(&[(&key.variable(), value)]);
-        let config = load_file(None, &Flags::default(), &set).unwrap().config;
+        let file = File { name: "config.yml", text: base };
+        let config = load_file(Some(&file), &Flags::default(), &set).unwrap().config;
         assert_ne!(config, defaults, "{}", key.name);
     }
 }

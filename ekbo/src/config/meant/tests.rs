@@ -193,6 +193,22 @@ fn equal_paths_are_refused() {
         ("send: /close", "path.send: \"/close\" is path.close as well; give each its own"),
         ("connect: /send", "path.connect: \"/send\" is path.send as well; give each its own"),
         ("ping: /stats", "path.ping: \"/stats\" is path.stats as well; give each its own"),
+        (
+            "connect: /sessions/",
+            "path.connect: \"/sessions/\" is path.sessions as well; give each its own",
+        ),
+        (
+            "sessions: /a, channels: /a/",
+            "path.channels: \"/a/\" is path.sessions as well; give each its own",
+        ),
+        (
+            "connect: /subscribe",
+            "path.connect: \"/subscribe\" is path.subscribe as well; give each its own",
+        ),
+        (
+            "sessions: /",
+            "path.sessions: \"/\" ends in /, below which each session is; write it without",
+        ),
         ("send: /, close: /", "path.send: \"/\" is path.close as well; give each its own"),
         ("connect: /", &format!("path.connect: {slash}")),
         ("stats: /", &format!("path.stats: {slash}")),
@@ -202,6 +218,33 @@ fn equal_paths_are_refused() {
     assert_eq!(config("path: {ping: /}").paths.ping, "/");
     assert_eq!(config("path: {connect: /socket.io/}").paths.connect, "/socket.io/");
     assert_eq!(config("path: {connect: /send/}").paths.connect, "/send/");
+}
+
+/// Surface, section 4: the doors of channels and sessions, where the file puts them.
+#[test]
+fn the_doors_of_channels_have_paths() {
+    let paths = config("").paths;
+    let of_channels =
+        [&paths.publish, &paths.broadcast, &paths.subscribe, &paths.unsubscribe, &paths.channels];
+    assert_eq!(of_channels, ["/publish", "/broadcast", "/subscribe", "/unsubscribe", "/channels"]);
+    assert_eq!(paths.sessions, "/sessions");
+    let moved = config("path: {publish: /1, subscribe: /2, sessions: /3/4}").paths;
+    assert_eq!([&moved.publish, &moved.subscribe, &moved.sessions], ["/1", "/2", "/3/4"]);
+}
+
+/// Surface, section 2: certificate and key; one alone names the other.
+#[test]
+fn tls_wants_both_files() {
+    assert_eq!(config("").tls, None);
+    let files = TlsFiles { cert: "/c.pem".into(), key: "/k.pem".into() };
+    assert_eq!(config("tls: {cert: /c.pem, key: /k.pem}").tls, Some(files));
+    for (key, other) in [("tls.cert", "tls.key"), ("tls.key", "tls.cert")] {
+        let name = key.trim_start_matches("tls.");
+        assert_eq!(
+            error(&format!("tls:\n  {name}: /x.pem")),
+            format!("config.yml:2: {key}: is set, but {other} is not; set both or neither")
+        );
+    }
 }
 
 /// KB-CFG-8: a path without leading slash is accepted, but never matches.
@@ -327,6 +370,13 @@ fn choices() {
     {
         assert_eq!(config(&format!("duplicate_session: {word}")).duplicate_session, choice);
     }
+    for (word, choice) in [
+        ("disconnect", SlowConsumer::Disconnect),
+        ("drop_oldest", SlowConsumer::DropOldest),
+        ("drop_newest", SlowConsumer::DropNewest),
+    ] {
+        assert_eq!(config(&format!("slow_consumer: {word}")).slow_consumer, choice);
+    }
     assert_eq!(
         error("duplicate_session: drop"),
         "config.yml:1: duplicate_session: \"drop\" is none of the choices; \
@@ -354,10 +404,11 @@ fn zeros() {
     assert_eq!(config.shutdown_timeout, Duration::ZERO);
     assert_eq!((config.max_body_size, config.max_message_size), (None, None));
     assert_eq!(config.send_queue_size, Some(0));
-    for key in ["messages", "bytes"] {
+    for key in ["outbox.messages", "outbox.bytes", "channels.max", "channels.per_session"] {
+        let (section, name) = key.split_once('.').unwrap();
         assert_eq!(
-            error(&format!("outbox: {{{key}: 0}}")),
-            format!("config.yml:1: outbox.{key}: 0 would hold nothing; write 1 or more")
+            error(&format!("{section}: {{{name}: 0}}")),
+            format!("config.yml:1: {key}: 0 would hold nothing; write 1 or more")
         );
     }
     assert!(error("send_queue_size: -1").ends_with("-1 is negative; write 0 or more"));
