@@ -22,12 +22,13 @@ const LIBRARY: &[&[&str]] = &[
 
 /// The rooms are one layer: they know the library, never each other and never the configuration.
 const SERVER: &[&[&str]] = &[
-    &["nearest", "origin", "secret", "text"],
+    &["nearest", "origin", "process", "secret", "text"],
     &["flags"],
     &["log"],
     &["access_log", "backend_api", "callback", "demo"],
     &["config"],
     &["app"],
+    &["gateway"],
     &["main"],
 ];
 

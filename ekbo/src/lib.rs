@@ -1,0 +1,25 @@
+//! What the programs `ekbo` and `rocket` are made of. Each is one function here, and a page beside
+//! it that calls it: `main.rs` and `bin/rocket.rs`.
+//!
+//! This is no library for others, and nothing in it is promised to stay. The library is the crate
+//! `kuiperbelt`.
+
+mod access_log;
+mod app;
+mod backend_api;
+mod callback;
+mod config;
+mod demo;
+mod flags;
+#[doc(hidden)]
+pub mod gateway;
+mod log;
+mod nearest;
+mod origin;
+mod process;
+mod secret;
+mod text;
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
