@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use kuiperbelt::{
-    Answer, Answering, CancellationToken, CloseCode, Doors, End, Hub, Lead, Listener, Options,
-    SamePath, Service, SlowConsumer, SocketDoor, answer, serve,
+    Answer, Answering, CancellationToken, CloseCode, Doors, End, Hub, Lead, Limits, Listener,
+    Options, SamePath, Service, SocketDoor, answer, serve,
 };
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -144,7 +144,11 @@ impl App {
 
     fn without_listeners(config: &Config) -> Self {
         Self {
-            hub: Hub::new(),
+            hub: Hub::with_limits(Limits {
+                channels: config.channels_max,
+                per_session: config.channels_per_session,
+                keeps_empty: false,
+            }),
             listeners: Vec::new(),
             head_timeout: config.handshake_timeout,
             shutdown_timeout: config.shutdown_timeout,
@@ -271,7 +275,7 @@ fn options(config: &Config) -> Options {
         outbox_messages: config.outbox_messages,
         outbox_bytes: config.outbox_bytes,
         send_queue: config.send_queue_size,
-        slow_consumer: SlowConsumer::default(),
+        slow_consumer: config.slow_consumer,
         idle_timeout: config.idle_timeout,
         write_timeout: config.write_timeout,
         compression_min_size: config.compression.then_some(config.compression_min_size),

@@ -165,7 +165,7 @@ impl BackendApi {
         request: Request,
         action: impl FnOnce(&Fields) -> Result<Action, Refused>,
     ) -> Result<(Delivery, Body), Refused> {
-        let Request { method, uri, fields, body } = request;
+        let Request { method, uri, fields, body, .. } = request;
         if !self.is_authorized(fields.get(&AUTHORIZATION)) {
             return Err(Refused::Unauthorized);
         }

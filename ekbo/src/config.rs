@@ -19,6 +19,7 @@ use std::time::Duration;
 use std::{fmt, fs, io};
 
 use http::{HeaderName, HeaderValue};
+use kuiperbelt::SlowConsumer;
 use thiserror::Error;
 
 use self::written::{File, Settings, Source};
@@ -57,13 +58,10 @@ pub(crate) struct Config {
     pub(crate) outbox_messages: usize,
     /// At least 1.
     pub(crate) outbox_bytes: usize,
-    #[allow(dead_code, reason = "read by the fan-out of channels")]
     pub(crate) slow_consumer: SlowConsumer,
     /// At least 1.
-    #[allow(dead_code, reason = "read by the gateway's channels")]
     pub(crate) channels_max: usize,
     /// At least 1.
-    #[allow(dead_code, reason = "read by the gateway's channels")]
     pub(crate) channels_per_session: usize,
     pub(crate) origin_policy: OriginPolicy,
     pub(crate) idle_timeout: Option<Duration>,
@@ -130,14 +128,6 @@ pub(crate) struct Paths {
 pub(crate) enum DuplicateSession {
     Keep,
     Replace,
-}
-
-/// What becomes of a session whose outbox is full when a channel has a message for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SlowConsumer {
-    Disconnect,
-    DropOldest,
-    DropNewest,
 }
 
 /// Why the server cannot start with this configuration. Each is one line that says where to look

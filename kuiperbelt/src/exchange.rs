@@ -3,6 +3,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -54,8 +55,13 @@ enum Next {
 impl Reception {
     /// Answers what is asked on a connection, in turn, until one side has had enough, the listener
     /// stops, or the connection becomes a WebSocket. `served` is dropped then.
-    pub(crate) async fn converse(self: Arc<Self>, stream: Stream, served: TaskTrackerToken) {
-        match self.answer_all(Wire::new(stream)).await {
+    pub(crate) async fn converse(
+        self: Arc<Self>,
+        stream: Stream,
+        peer: Option<SocketAddr>,
+        served: TaskTrackerToken,
+    ) {
+        match self.answer_all(Wire::new(stream), peer).await {
             Ok(None) => {}
             Ok(Some((wire, welcome))) => {
                 drop(served);
@@ -66,7 +72,11 @@ impl Reception {
         }
     }
 
-    async fn answer_all(&self, mut wire: Wire) -> io::Result<Option<(Wire, Box<Welcome>)>> {
+    async fn answer_all(
+        &self,
+        mut wire: Wire,
+        peer: Option<SocketAddr>,
+    ) -> io::Result<Option<(Wire, Box<Welcome>)>> {
         let mut stopped = pin!(self.stop.cancelled());
         let mut is_first = true;
         loop {
@@ -76,7 +86,7 @@ impl Reception {
                 None => return Ok(None),
             };
             is_first = false;
-            wire = match self.answer(wire, head).await? {
+            wire = match self.answer(wire, head, peer).await? {
                 Next::Request(wire) => wire,
                 Next::WebSocket(wire, welcome) => return Ok(Some((wire, welcome))),
                 Next::Nothing => return Ok(None),
@@ -141,8 +151,13 @@ impl Reception {
 
     /// Has a request answered, and sends the answer. What few requests need is boxed: it would lie
     /// in the task of every connection that rests.
-    async fn answer(&self, wire: Wire, head: Box<Head>) -> io::Result<Next> {
-        let (lease, reply, course) = self.begin(wire, head);
+    async fn answer(
+        &self,
+        wire: Wire,
+        head: Box<Head>,
+        peer: Option<SocketAddr>,
+    ) -> io::Result<Next> {
+        let (lease, reply, course) = self.begin(wire, head, peer);
         match course {
             Course::Answered(answer) => self.finish(lease, reply, answer).await,
             Course::Http(answering) => match lease.unless_hung_up(answering).await {
@@ -154,7 +169,12 @@ impl Reception {
     }
 
     /// Looks at a request, and has the one behind its door begin.
-    fn begin(&self, wire: Wire, head: Box<Head>) -> (Lease, Reply, Course<'_>) {
+    fn begin(
+        &self,
+        wire: Wire,
+        head: Box<Head>,
+        peer: Option<SocketAddr>,
+    ) -> (Lease, Reply, Course<'_>) {
         let reply = Reply::to(&head.method, head.version, head.is_kept);
         let refusal = refusal(&head);
         let (body, lease) = divide(wire, &head);
@@ -162,7 +182,7 @@ impl Reception {
             return (lease, reply, Course::Answered(answer));
         }
         let Head { method, uri, version, fields, .. } = *head;
-        let request = Request { method, uri, fields, body };
+        let request = Request { method, uri, fields, body, peer };
         let course = match self.doors.way(&request.uri) {
             Way::Http(service) => match service(request) {
                 Answering::Now(answer) => Course::Answered(answer),
@@ -413,7 +433,7 @@ mod tests {
         let stop = CancellationToken::new();
         let reception = Arc::new(Reception { doors, head_timeout: None, stop });
         let served = tokio_util::task::TaskTracker::new().token();
-        let size = size_of_val(&reception.converse(stream.into(), served));
+        let size = size_of_val(&reception.converse(stream.into(), None, served));
         assert!(size <= 2048, "{size}");
     }
 }

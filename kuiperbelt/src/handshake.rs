@@ -57,7 +57,7 @@ impl SocketDoor {
         let metrics = hub.metrics();
         metrics.total_connections.increment();
         let counted = Raised::new(metrics, |metrics| &metrics.connections);
-        let Request { method, uri, fields, body } = request;
+        let Request { method, uri, fields, body, .. } = request;
         let headers = fields.to_map().map_err(|refused| {
             metrics.connect_errors.increment();
             error!(error = %refused, "cannot upgrade");

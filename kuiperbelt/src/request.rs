@@ -1,5 +1,7 @@
 //! What a client asks of an HTTP service.
 
+use std::net::SocketAddr;
+
 use http::{Method, Uri};
 
 use crate::body::Body;
@@ -18,4 +20,6 @@ pub struct Request {
     pub fields: Fields,
     /// The body, or nothing.
     pub body: Body,
+    /// Where the connection comes from; nothing for a Unix socket.
+    pub peer: Option<SocketAddr>,
 }

@@ -93,17 +93,18 @@ impl Listener {
         }
     }
 
-    async fn accept(&self) -> io::Result<Stream> {
+    /// The next connection, and where it comes from.
+    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, peer) = listener.accept().await?;
                 if !INHERITS {
                     // A peer that is gone already is found out by the first read.
                     let _ = set_options(&SockRef::from(&stream));
                 }
-                Ok(stream.into())
+                Ok((stream.into(), Some(peer)))
             }
-            Self::Unix(listener, _) => Ok(listener.accept().await?.0.into()),
+            Self::Unix(listener, _) => Ok((listener.accept().await?.0.into(), None)),
         }
     }
 }
@@ -155,9 +156,10 @@ pub async fn serve(
 ) {
     let reception = Arc::new(Reception { doors, head_timeout, stop });
     let connections = TaskTracker::new();
-    while let Some(stream) = next(&listener, &reception.stop).await {
+    while let Some((stream, peer)) = next(&listener, &reception.stop).await {
+        let conversing = Arc::clone(&reception).converse(stream, peer, connections.token());
         // Boxed first: spawning moves a future several times.
-        tokio::spawn(Box::pin(Arc::clone(&reception).converse(stream, connections.token())));
+        tokio::spawn(Box::pin(conversing));
     }
     drop(listener);
     connections.close();
@@ -165,7 +167,10 @@ pub async fn serve(
 }
 
 /// The next connection, or `None` when it is time to stop.
-async fn next(listener: &Listener, stop: &CancellationToken) -> Option<Stream> {
+async fn next(
+    listener: &Listener,
+    stop: &CancellationToken,
+) -> Option<(Stream, Option<SocketAddr>)> {
     loop {
         let accepted = tokio::select! {
             biased;
@@ -173,7 +178,7 @@ async fn next(listener: &Listener, stop: &CancellationToken) -> Option<Stream> {
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok(stream) => return Some(stream),
+            Ok(accepted) => return Some(accepted),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 error!(error = %error, "cannot accept connections: raise the limit of open files");

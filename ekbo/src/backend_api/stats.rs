@@ -52,7 +52,7 @@ impl BackendApi {
 
     /// A form's `format` before the query's.
     async fn format(&self, request: Request) -> Option<String> {
-        let Request { method, uri, fields, body } = request;
+        let Request { method, uri, fields, body, .. } = request;
         let is_form = fields.get(&CONTENT_TYPE).is_some_and(|kind| {
             kind.to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded")
         });

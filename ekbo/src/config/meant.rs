@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
+use kuiperbelt::SlowConsumer;
 
 use super::environment::Environment;
 use super::written::{Settings, Source};
 use super::{
-    ApiListen, Config, ConfigError, DuplicateSession, Listen, Paths, SlowConsumer, TlsFiles,
-    Warning, WarningKind,
+    ApiListen, Config, ConfigError, DuplicateSession, Listen, Paths, TlsFiles, Warning, WarningKind,
 };
 use crate::callback::target::{self, Target};
 use crate::callback::{Retry, Targets};
