@@ -9,12 +9,10 @@ use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use kuiperbelt::{
-    Answer, Answering, CancellationToken, CloseCode, Doors, End, Hub, Lead, Limits, Listener,
-    Options, SamePath, Service, SocketDoor, answer, serve,
+    Answer, Answering, Doors, Hub, Lead, Limits, Listener, Options, SamePath, Server, Service,
+    SocketDoor, answer,
 };
-use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::access_log::logged;
 use crate::backend_api::{self, BackendApi};
@@ -22,9 +20,6 @@ use crate::callback::target::Target;
 use crate::callback::{self, Callbacks};
 use crate::config::{ApiListen, Config, DuplicateSession, Listen, Loaded};
 use crate::demo;
-
-/// What of the shutdown time is kept for sessions and close callbacks, whatever requests take.
-const RESERVE: Duration = Duration::from_secs(2);
 
 /// Everything, ready to run: the sockets are bound.
 pub(crate) struct App {
@@ -202,36 +197,14 @@ impl App {
         }
     }
 
-    /// Runs until `stop` says why to stop, then stops in order.
+    /// Runs until `stop` is ready, then stops in order; see [`Server::run`].
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
-        let stopping = CancellationToken::new();
-        let mut listeners = JoinSet::new();
+        let mut server = Server::of(&self.hub);
+        server.head_timeout(self.head_timeout).stop_timeout(self.shutdown_timeout);
         for (listener, doors) in self.listeners {
-            let served = serve(listener, Arc::new(doors), self.head_timeout, stopping.clone());
-            listeners.spawn(served);
+            server.listener(listener, Some(doors));
         }
-        stop.await;
-
-        let deadline = Instant::now() + self.shutdown_timeout;
-        let requests = deadline - RESERVE.min(self.shutdown_timeout / 2);
-        stopping.cancel();
-        let answered = async { while listeners.join_next().await.is_some() {} };
-        if timeout_at(requests, answered).await.is_err() {
-            warn!("requests are left unanswered");
-        }
-        // Whoever does not take its messages in half of what is left goes without, so that its
-        // end can be told in the other half.
-        let now = Instant::now();
-        let flush_by = now + deadline.saturating_duration_since(now) / 2;
-        self.hub.stop(&End::new(CloseCode::GOING_AWAY, "going away"), flush_by);
-        if timeout_at(deadline, self.hub.finished()).await.is_err() {
-            let metrics = self.hub.metrics();
-            warn!(
-                connections = metrics.connections.value(),
-                closing_connections = metrics.closing_connections.value(),
-                "stopped before everything was done: raise shutdown_timeout"
-            );
-        }
+        server.run(stop).await;
     }
 }
 

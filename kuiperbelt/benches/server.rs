@@ -12,8 +12,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use http::StatusCode;
 use http::request::Parts;
 use kuiperbelt::{
-    Admission, CancellationToken, Doors, Handler, Hub, Instant, Kind, Lead, Listener, Message,
-    Options, Refusal, Session, SocketDoor, answer, serve,
+    Admission, Handler, Hub, Instant, Kind, Listener, Message, Refusal, Session, answer,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
@@ -117,17 +116,17 @@ impl Server {
             .enable_all()
             .build()
             .expect("a thread can be started");
-        let hub = Hub::new();
-        let mut doors = Doors::closed();
-        let sockets = SocketDoor::new(&hub, Admitting, Options::default());
-        doors.add("/", Lead::Socket(Arc::new(sockets))).expect("the first door");
-        let ok = Lead::Http(Arc::new(|_| answer::status(StatusCode::OK).into()));
-        doors.add("/http", ok).expect("another door");
+        let mut server = kuiperbelt::Server::new();
+        let hub = Arc::clone(server.hub());
+        server.door("/", Admitting).expect("the first door");
+        let ok = Arc::new(|_| answer::status(StatusCode::OK).into());
+        server.service("/http", ok).expect("another door");
         let path =
             std::env::temp_dir().join(format!("kuiperbelt-bench-{}.sock", std::process::id()));
         let context = runtime.enter();
         let listener = Listener::unix(&path).expect("the path is free");
-        runtime.spawn(serve(listener, Arc::new(doors), None, CancellationToken::new()));
+        server.listener(listener, None);
+        runtime.spawn(server.run(std::future::pending()));
         drop(context);
         Self { runtime, hub, path }
     }

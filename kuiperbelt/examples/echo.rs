@@ -1,40 +1,31 @@
-//! Echoes every message on `/`: `cargo run -p kuiperbelt --example echo -- 127.0.0.1:9001`.
-//! The Autobahn test-suite runs against this.
+//! Echoes every message: `cargo run -p kuiperbelt --example echo -- 127.0.0.1:9001`. The Autobahn
+//! test suite runs against this.
 
-use std::error::Error;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::env::args;
+use std::io;
 
-use kuiperbelt::{
-    CancellationToken, Doors, Handler, Hub, Lead, Listener, Message, Options, Received, Session,
-    SocketDoor, serve,
-};
+use kuiperbelt::{Handler, Options, Received, Server, Session};
+use tokio::signal::ctrl_c;
 
 struct Echo;
 
 impl Handler for Echo {
     async fn receive(&self, session: &Session, message: Received) {
-        let echo = Message::raw(message.kind, &message.payload);
         // A client that has left needs no echo.
-        let _ = session.send(&echo, None).await;
+        let _ = session.send(&(&message).into(), None).await;
     }
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let address: SocketAddr = match std::env::args().nth(1) {
-        Some(address) => address.parse()?,
-        None => SocketAddr::from(([127, 0, 0, 1], 9001)),
-    };
+async fn main() -> io::Result<()> {
     let options =
         Options { max_message: 64 << 20, compression_min_size: Some(0), ..Options::default() };
-    let mut doors = Doors::closed();
-    let door = SocketDoor::new(&Hub::new(), Echo, options);
-    doors.add("/", Lead::Socket(Arc::new(door)))?;
-    let listener = Listener::tcp(address)?;
-    if let Some(address) = listener.address() {
+    let mut server = Server::new();
+    server.door_with("/", Echo, options)?;
+    let address = args().nth(1).unwrap_or_else(|| "127.0.0.1:9001".to_owned());
+    for address in server.bind(address).await? {
         println!("listening on {address}");
     }
-    serve(listener, Arc::new(doors), None, CancellationToken::new()).await;
+    server.run(async { _ = ctrl_c().await }).await;
     Ok(())
 }

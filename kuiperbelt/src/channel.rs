@@ -115,7 +115,12 @@ impl Channels {
     /// # Errors
     ///
     /// [`SubscribeError`]: nothing has changed.
-    pub fn subscribe(&self, session: &Session, name: &[u8]) -> Result<(), SubscribeError> {
+    pub fn subscribe(
+        &self,
+        session: &Session,
+        name: impl AsRef<[u8]>,
+    ) -> Result<(), SubscribeError> {
+        let name = name.as_ref();
         if name.is_empty() || name.len() > LONGEST_NAME {
             return Err(SubscribeError::Name);
         }
@@ -148,7 +153,8 @@ impl Channels {
     }
 
     /// From now on it gets no more of it. `false` if it did not listen to the channel.
-    pub fn unsubscribe(&self, session: &Session, name: &[u8]) -> bool {
+    pub fn unsubscribe(&self, session: &Session, name: impl AsRef<[u8]>) -> bool {
+        let name = name.as_ref();
         let hash = self.hasher.hash_one(name);
         let identity = self.hasher.hash_one(session.identity());
         let mut shard = shard(&self.by_session, identity).lock();
@@ -170,8 +176,8 @@ impl Channels {
 
     /// Hands a message to every listener of a channel, and returns how many are to get it; `None`
     /// if there is no such channel.
-    pub fn publish(&self, name: &[u8], message: &Message) -> Option<usize> {
-        let channel = self.channel(name)?;
+    pub fn publish(&self, name: impl AsRef<[u8]>, message: &Message) -> Option<usize> {
+        let channel = self.channel(name.as_ref())?;
         let _turn = channel.turn.lock();
         Some(channel.visit(|session| session.publish(message)))
     }
@@ -227,9 +233,9 @@ impl Channels {
     }
 
     /// The sessions that listen to a channel.
-    pub fn listeners(&self, name: &[u8]) -> Vec<Session> {
+    pub fn listeners(&self, name: impl AsRef<[u8]>) -> Vec<Session> {
         let mut listeners = Vec::new();
-        if let Some(channel) = self.channel(name) {
+        if let Some(channel) = self.channel(name.as_ref()) {
             channel.visit(|session| {
                 listeners.push(session.clone());
                 true

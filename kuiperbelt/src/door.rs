@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use http::Uri;
@@ -59,6 +60,12 @@ pub struct Doors {
 #[derive(Debug, thiserror::Error)]
 #[error("two doors have the path {0}")]
 pub struct SamePath(pub String);
+
+impl From<SamePath> for io::Error {
+    fn from(error: SamePath) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, error)
+    }
+}
 
 /// Where a request goes.
 pub(crate) enum Way<'a> {

@@ -98,6 +98,13 @@ pub struct Refusal {
     pub admitted: Option<(Vec<u8>, End)>,
 }
 
+impl Refusal {
+    /// A plain refusal, which is no error.
+    pub const fn with(answer: Answer) -> Self {
+        Self { answer, is_error: false, admitted: None }
+    }
+}
+
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// [`Handler`] with its futures boxed, so that doors of different handlers fit in one list.

@@ -1,45 +1,46 @@
 //! Live client connections, so that an application does not have to hold them: sessions,
-//! handlers, a hub, and the listeners in front. The server `ekbo` is built on it.
+//! channels, handlers, and the listeners in front. The server `ekbo` is built on it.
 //!
-//! A [`Handler`] decides what a path does with its clients; a [`SocketDoor`] puts it behind a
-//! path of some [`Doors`]; [`serve`] opens them on a [`Listener`]. An echo server:
+//! A [`Handler`] decides what a path does with its clients; a [`Server`] puts it behind that path.
+//! A chat, in which everybody hears everybody:
 //!
 //! ```no_run
 //! use std::sync::Arc;
-//! use kuiperbelt::http::request::Parts;
-//! use kuiperbelt::*;
+//! use kuiperbelt::{Channels, Handler, Received, Server, Session};
 //!
-//! struct Echo;
+//! struct Chat(Arc<Channels>);
 //!
-//! impl Handler for Echo {
-//!     async fn connect(&self, request: Parts) -> Result<Admission, Refusal> {
-//!         let key = request.uri.query().unwrap_or("nobody");
-//!         Ok(Admission::under(key))
+//! impl Handler for Chat {
+//!     async fn establish(&self, session: &Session) -> bool {
+//!         self.0.subscribe(session, "lobby").is_ok()
 //!     }
 //!
-//!     async fn receive(&self, session: &Session, message: Received) {
-//!         let echo = Message::raw(message.kind, &message.payload);
-//!         let _ = session.send(&echo, None).await;
+//!     async fn receive(&self, _: &Session, message: Received) {
+//!         self.0.publish("lobby", &(&message).into());
 //!     }
 //! }
 //!
 //! #[tokio::main]
 //! async fn main() -> std::io::Result<()> {
-//!     let hub = Hub::new();
-//!     let door = SocketDoor::new(&hub, Echo, Options::default());
-//!     let mut doors = Doors::closed();
-//!     doors.add("/", Lead::Socket(Arc::new(door))).map_err(std::io::Error::other)?;
-//!     let listener = Listener::everywhere(9180)?;
-//!     serve(listener, Arc::new(doors), None, CancellationToken::new()).await;
-//!     Ok(())
+//!     let mut server = Server::new();
+//!     server.door("/chat", Chat(Arc::clone(server.hub().channels())))?;
+//!     server.listen("127.0.0.1:9180", async { _ = tokio::signal::ctrl_c().await }).await
 //! }
 //! ```
 //!
-//! To stop in order, cancel the token and await [`serve`], which answers what is in flight; then
-//! end the sessions by [`Hub::stop`] and await [`Hub::finished`].
+//! What there is:
+//!
+//! * [`Handler`]: a protocol of one's own. Its contract says what is called when, and what is never
+//!   cancelled. [`Session`] is the handle on a client: key, [`send`](Session::send),
+//!   [`close`](Session::close); what waits for a client is bounded by [`Options`].
+//! * [`Hub`]: who is connected, by key. [`Channels`]: names, and the sessions that listen to them.
+//! * [`Server`]: doors, listeners, and a stop in order. Everything it does can be had in parts:
+//!   [`SocketDoor`], [`Doors`], [`Listener`].
+//! * [`answer`] and [`Service`]: plain HTTP beside the WebSockets.
 
 #![warn(missing_docs)]
 
+mod accept;
 pub mod answer;
 mod body;
 mod channel;
@@ -62,6 +63,7 @@ mod server;
 mod session;
 mod stream;
 
+pub use accept::Listener;
 pub use answer::{Answer, Answering};
 pub use body::{Body, BodyError};
 pub use channel::{Channels, LONGEST_NAME, Limits, SubscribeError};
@@ -78,7 +80,7 @@ pub use message::{End, InvalidText, Message, Received};
 pub use metrics::{Metric, Metrics};
 pub use options::Options;
 pub use request::Request;
-pub use server::{Listener, serve};
+pub use server::Server;
 pub use session::{SendError, Session, SlowConsumer, Traffic, TrySendError};
 pub use tokio::time::Instant;
 pub use tokio_util::sync::CancellationToken;

@@ -78,6 +78,13 @@ pub struct Received {
     pub payload: Bytes,
 }
 
+/// The same for others: a message that goes on as it came.
+impl From<&Received> for Message {
+    fn from(received: &Received) -> Self {
+        Self::raw(received.kind, &received.payload)
+    }
+}
+
 /// Why a session ended, as its close callback reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct End {

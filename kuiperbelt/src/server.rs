@@ -1,199 +1,210 @@
-//! Listeners: bound sockets, and a task for each connection that they accept, which is in
-//! `exchange.rs`. A listener stops when it is told to: it accepts nothing more, and returns when the
-//! requests in flight are answered.
+//! A whole server: doors, the listeners that they are behind, and the order in which it stops.
 
+use std::fmt;
+use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::FileTypeExt as _;
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, SockRef, Socket, Type};
-use tokio::net::{TcpListener, UnixListener};
+use kuiperbelt_websocket::CloseCode;
+use tokio::net::{ToSocketAddrs, lookup_host};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::error;
+use tracing::warn;
 
-use crate::door::Doors;
-use crate::exchange::Reception;
-use crate::stream::Stream;
+use crate::accept::{Listener, serve};
+use crate::door::{Doors, Lead, SamePath, Service};
+use crate::handler::Handler;
+use crate::handshake::SocketDoor;
+use crate::hub::Hub;
+use crate::message::End;
+use crate::options::Options;
 
-/// Connections that the kernel completes ahead of us.
-const BACKLOG: i32 = 4096;
+/// What of the time for the stop is kept for sessions and their handlers, whatever requests take.
+const RESERVE: Duration = Duration::from_secs(2);
 
-/// Whether a connection has the options of the socket that accepted it.
-const INHERITS: bool = cfg!(target_os = "linux");
-
-/// How long to wait when a connection cannot be accepted for want of file descriptors or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// A bound socket, not yet served.
-#[derive(Debug)]
-pub enum Listener {
-    /// TCP.
-    Tcp(TcpListener),
-    /// A Unix socket, and its path, which is removed when the listener stops.
-    Unix(UnixListener, PathBuf),
+/// Doors, and the hub of whoever comes in by them.
+///
+/// A server does nothing until it [`run`](Self::run)s.
+pub struct Server {
+    hub: Arc<Hub>,
+    doors: Doors,
+    /// Those without doors of their own have the server's.
+    listeners: Vec<(Listener, Option<Doors>)>,
+    head_timeout: Option<Duration>,
+    stop_timeout: Duration,
 }
 
-impl Listener {
-    /// Listens on a port of every address of this machine, IPv6 and IPv4; 0 lets the system
-    /// choose the port.
+impl Server {
+    /// A server without doors: every request is answered 404.
+    pub fn new() -> Self {
+        Self::of(&Hub::new())
+    }
+
+    /// The same, for sessions of a hub.
+    pub fn of(hub: &Arc<Hub>) -> Self {
+        Self {
+            hub: Arc::clone(hub),
+            doors: Doors::closed(),
+            listeners: Vec::new(),
+            head_timeout: Some(Duration::from_secs(30)),
+            stop_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// Who is connected here.
+    pub const fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// Puts a handler behind a path, for WebSockets. How paths are matched is said at [`Doors`].
     ///
     /// # Errors
     ///
-    /// Those of `bind` and `listen`: the port is taken, or may not be used.
+    /// The path has a door already.
+    pub fn door(&mut self, path: &str, handler: impl Handler) -> Result<&mut Self, SamePath> {
+        self.door_with(path, handler, Options::default())
+    }
+
+    /// The same, with [`Options`] other than the default ones.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// Outside of a tokio runtime, as all three of these.
-    pub fn everywhere(port: u16) -> io::Result<Self> {
-        let bound = bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
-        match bound {
-            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-                // A machine without IPv6.
-                bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
-            }
-            bound => bound,
+    /// The path has a door already.
+    pub fn door_with(
+        &mut self,
+        path: &str,
+        handler: impl Handler,
+        options: Options,
+    ) -> Result<&mut Self, SamePath> {
+        let door = SocketDoor::new(&self.hub, handler, options);
+        self.doors.add(path, Lead::Socket(Arc::new(door)))?;
+        Ok(self)
+    }
+
+    /// Puts an HTTP service behind a path.
+    ///
+    /// # Errors
+    ///
+    /// The path has a door already.
+    pub fn service(&mut self, path: &str, service: Service) -> Result<&mut Self, SamePath> {
+        self.doors.add(path, Lead::Http(service))?;
+        Ok(self)
+    }
+
+    /// Adds a listener that is bound already, with doors of its own, or else the server's.
+    pub fn listener(&mut self, listener: Listener, doors: Option<Doors>) -> &mut Self {
+        self.listeners.push((listener, doors));
+        self
+    }
+
+    /// The longest wait for the head of a request, 30 s unless set. `None` waits for ever.
+    pub const fn head_timeout(&mut self, timeout: Option<Duration>) -> &mut Self {
+        self.head_timeout = timeout;
+        self
+    }
+
+    /// The longest that a stop takes, 10 s unless set.
+    pub const fn stop_timeout(&mut self, timeout: Duration) -> &mut Self {
+        self.stop_timeout = timeout;
+        self
+    }
+
+    /// Binds an address, such as `127.0.0.1:9180`: connections that come from now on wait for
+    /// [`run`](Self::run). Of a name all addresses are bound that this machine has. Returns them,
+    /// with the port that the system chose for port 0.
+    ///
+    /// # Errors
+    ///
+    /// The address cannot be resolved, or not be listened on.
+    pub async fn bind(&mut self, address: impl ToSocketAddrs) -> io::Result<Vec<SocketAddr>> {
+        let bound = bind(address).await?;
+        let addresses = bound.iter().filter_map(Listener::address).collect();
+        self.listeners.extend(bound.into_iter().map(|listener| (listener, None)));
+        Ok(addresses)
+    }
+
+    /// [`bind`](Self::bind)s an address and [`run`](Self::run)s.
+    ///
+    /// # Errors
+    ///
+    /// The address cannot be resolved, or not be listened on.
+    pub async fn listen(
+        mut self,
+        address: impl ToSocketAddrs,
+        stop: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        self.bind(address).await?;
+        self.run(stop).await;
+        Ok(())
+    }
+
+    /// Serves until `stop` is ready, and then stops in order: nothing more is accepted and requests
+    /// in flight are answered; sessions end by close code 1001 when what is queued for them is
+    /// written; it returns when every handler's `close` has, or when the time for it is over.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let stopping = CancellationToken::new();
+        let mut served = JoinSet::new();
+        let own = Arc::new(self.doors);
+        for (listener, doors) in self.listeners {
+            let doors = doors.map_or_else(|| Arc::clone(&own), Arc::new);
+            served.spawn(serve(listener, doors, self.head_timeout, stopping.clone()));
         }
-    }
+        stop.await;
 
-    /// Listens on one address.
-    pub fn tcp(address: SocketAddr) -> io::Result<Self> {
-        bind(address)
-    }
-
-    /// Listens on a Unix socket. A socket file that nobody accepts on is replaced; any other file
-    /// is left alone and is an error.
-    pub fn unix(path: &Path) -> io::Result<Self> {
-        let bound = match UnixListener::bind(path) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(path) => {
-                std::fs::remove_file(path)?;
-                UnixListener::bind(path)
-            }
-            bound => bound,
-        };
-        bound.map(|listener| Self::Unix(listener, path.to_owned()))
-    }
-
-    /// The TCP address, with the port that the system chose.
-    pub fn address(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(listener) => listener.local_addr().ok(),
-            Self::Unix(..) => None,
+        let deadline = Instant::now() + self.stop_timeout;
+        let requests = deadline - RESERVE.min(self.stop_timeout / 2);
+        stopping.cancel();
+        let answered = async { while served.join_next().await.is_some() {} };
+        if timeout_at(requests, answered).await.is_err() {
+            warn!("requests are left unanswered");
         }
-    }
-
-    /// The path of a Unix socket.
-    pub fn path(&self) -> Option<&Path> {
-        match self {
-            Self::Tcp(_) => None,
-            Self::Unix(_, path) => Some(path),
-        }
-    }
-
-    /// The next connection, and where it comes from.
-    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                if !INHERITS {
-                    // A peer that is gone already is found out by the first read.
-                    let _ = set_options(&SockRef::from(&stream));
-                }
-                Ok((stream.into(), Some(peer)))
-            }
-            Self::Unix(listener, _) => Ok((listener.accept().await?.0.into(), None)),
-        }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-fn bind(address: SocketAddr) -> io::Result<Listener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    if INHERITS {
-        set_options(&socket)?;
-    }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into()).map(Listener::Tcp)
-}
-
-/// What every connection has: answers leave at once, and clients that are gone are noticed.
-fn set_options(socket: &Socket) -> io::Result<()> {
-    socket.set_tcp_nodelay(true)?;
-    socket.set_keepalive(true)
-}
-
-/// Whether the path is a socket that refuses connections.
-fn is_abandoned(path: &Path) -> bool {
-    let is_socket = path.symlink_metadata().is_ok_and(|file| file.file_type().is_socket());
-    is_socket
-        && std::os::unix::net::UnixStream::connect(path)
-            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-}
-
-/// Serves a listener until `stop` is cancelled and the requests in flight then are answered.
-/// WebSockets go on: they are the hub's.
-pub async fn serve(
-    listener: Listener,
-    doors: Arc<Doors>,
-    head_timeout: Option<Duration>,
-    stop: CancellationToken,
-) {
-    let reception = Arc::new(Reception { doors, head_timeout, stop });
-    let connections = TaskTracker::new();
-    while let Some((stream, peer)) = next(&listener, &reception.stop).await {
-        let conversing = Arc::clone(&reception).converse(stream, peer, connections.token());
-        // Boxed first: spawning moves a future several times.
-        tokio::spawn(Box::pin(conversing));
-    }
-    drop(listener);
-    connections.close();
-    connections.wait().await;
-}
-
-/// The next connection, or `None` when it is time to stop.
-async fn next(
-    listener: &Listener,
-    stop: &CancellationToken,
-) -> Option<(Stream, Option<SocketAddr>)> {
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = stop.cancelled() => return None,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok(accepted) => return Some(accepted),
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
-                error!(error = %error, "cannot accept connections: raise the limit of open files");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+        // Whoever does not take its messages in half of what is left goes without, so that its
+        // end can be told in the other half.
+        let now = Instant::now();
+        let flush_by = now + deadline.saturating_duration_since(now) / 2;
+        self.hub.stop(&End::new(CloseCode::GOING_AWAY, "going away"), flush_by);
+        if timeout_at(deadline, self.hub.finished()).await.is_err() {
+            let metrics = self.hub.metrics();
+            warn!(
+                connections = metrics.connections.value(),
+                closing_connections = metrics.closing_connections.value(),
+                "stopped before everything was done: allow more time for it"
+            );
         }
     }
 }
 
-fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::Interrupted
-    )
+impl Default for Server {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("hub", &self.hub)
+            .field("doors", &self.doors)
+            .field("listeners", &self.listeners)
+            .field("head_timeout", &self.head_timeout)
+            .field("stop_timeout", &self.stop_timeout)
+            .finish()
+    }
+}
+
+/// A machine without IPv6 may still know the IPv6 address of a name.
+async fn bind(address: impl ToSocketAddrs) -> io::Result<Vec<Listener>> {
+    let mut listeners = Vec::new();
+    let mut missing = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in lookup_host(address).await? {
+        match Listener::tcp(address) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => missing = error,
+            Err(error) => return Err(error),
+        }
+    }
+    if listeners.is_empty() { Err(missing) } else { Ok(listeners) }
 }

@@ -11,11 +11,11 @@ use std::time::Duration;
 use http::StatusCode;
 use http::request::Parts;
 use kuiperbelt::{
-    Admission, CancellationToken, CloseCode, Doors, End, Handler, Hub, Lead, Listener, Message,
-    Options, Received, Refusal, Session, SocketDoor, answer, serve,
+    Admission, CancellationToken, CloseCode, End, Handler, Hub, Message, Received, Refusal,
+    Session, answer,
 };
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tungstenite::WebSocket;
 use tungstenite::protocol::CloseFrame;
 
@@ -77,16 +77,15 @@ struct Server {
 }
 
 impl Server {
-    fn start() -> Self {
-        let (hub, diary) = (Hub::new(), Arc::new(Diary::default()));
-        let handler = Shared(Arc::clone(&diary));
-        let door = SocketDoor::new(&hub, handler, Options::default());
-        let mut doors = Doors::closed();
-        doors.add("/", Lead::Socket(Arc::new(door))).unwrap();
-        let listener = Listener::tcp(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        let address = listener.address().unwrap();
+    async fn start() -> Self {
+        let diary = Arc::new(Diary::default());
+        let mut server = kuiperbelt::Server::new();
+        let hub = Arc::clone(server.hub());
+        server.door("/", Shared(Arc::clone(&diary))).unwrap();
+        let address = server.bind("127.0.0.1:0").await.unwrap()[0];
         let stop = CancellationToken::new();
-        let served = tokio::spawn(serve(listener, Arc::new(doors), None, stop.clone()));
+        let stopped = stop.clone();
+        let served = tokio::spawn(server.run(async move { stopped.cancelled().await }));
         Self { hub, diary, address, stop, served }
     }
 
@@ -100,10 +99,7 @@ impl Server {
     /// Stops in order and returns when every end has been told.
     async fn stop(self) {
         self.stop.cancel();
-        self.served.await.unwrap();
-        let flush_by = Instant::now() + Duration::from_secs(5);
-        self.hub.stop(&End::new(CloseCode::GOING_AWAY, "going away"), flush_by);
-        timeout(Duration::from_secs(10), self.hub.finished()).await.unwrap();
+        timeout(Duration::from_secs(10), self.served).await.unwrap().unwrap();
     }
 }
 
@@ -113,7 +109,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_echo_and_an_orderly_stop() {
-    let server = Server::start();
+    let server = Server::start().await;
     let address = server.address;
     let mut client = blocking(move || {
         let mut client = Server::client(address, "alice");
@@ -139,7 +135,7 @@ async fn an_echo_and_an_orderly_stop() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_client_has_no_close() {
-    let server = Server::start();
+    let server = Server::start().await;
     let address = server.address;
     blocking(move || {
         let stream = TcpStream::connect(address).unwrap();
@@ -161,7 +157,7 @@ async fn a_refused_client_has_no_close() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_end_is_told_once() {
     const CLIENTS: usize = 300;
-    let server = Server::start();
+    let server = Server::start().await;
     let address = server.address;
     let mut working = Vec::new();
     for number in 0..CLIENTS {
@@ -237,7 +233,7 @@ async fn every_end_is_told_once() {
 async fn order_under_concurrent_senders() {
     const SENDERS: usize = 4;
     const MESSAGES: usize = 2000;
-    let server = Server::start();
+    let server = Server::start().await;
     let address = server.address;
     let mut client = blocking(move || {
         let mut client = Server::client(address, "alice");

@@ -17,6 +17,7 @@ const LIBRARY: &[&[&str]] = &[
     &["handshake"],
     &["door"],
     &["exchange"],
+    &["accept"],
     &["server"],
 ];
 
