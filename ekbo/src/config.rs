@@ -1,13 +1,14 @@
 //! The configuration of the server: keys, file, environment and flags become one `Config`.
 //!
-//! Two stages: what was written (`written.rs`, with the template and the YAML below it), then what
-//! is meant (`meant.rs`). This room alone reads configuration files and the environment. The list
-//! of all keys is in `key.rs`; the command line is in `crate::flags`.
+//! Two stages: what was written (`written.rs`, with the template, the YAML and its reader below
+//! it), then what is meant (`meant.rs`). This room alone reads configuration files and the
+//! environment. The list of all keys is in `key.rs`; the command line is in `crate::flags`.
 
 mod duration;
 mod environment;
 pub(crate) mod key;
 mod meant;
+mod reader;
 mod size;
 mod template;
 mod value;
@@ -42,6 +43,9 @@ pub(crate) struct Config {
     /// Each of them opens the backend API; without any it is open.
     pub(crate) api_token: Vec<Secret>,
     pub(crate) paths: Paths,
+    /// No two have one path, and none has one of `paths`.
+    #[allow(dead_code, reason = "read where the doors of hubs are opened")]
+    pub(crate) hubs: Vec<RocketHub>,
     pub(crate) callback: Targets,
     #[allow(dead_code, reason = "read by the receive callback once it takes replies")]
     pub(crate) receive_reply: bool,
@@ -124,6 +128,33 @@ pub(crate) struct Paths {
     pub(crate) ping: String,
 }
 
+/// A Rocket hub on the public listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "read where the doors of hubs are opened")]
+pub(crate) struct RocketHub {
+    /// Begins with `/`.
+    pub(crate) path: String,
+    pub(crate) codec: RocketCodec,
+    /// Empty: everybody may have this access. So may be `read_write`.
+    pub(crate) read_only: Secret,
+    pub(crate) read_write: Secret,
+    /// As browsers write them; `None`: any. A handshake without Origin is welcome in either case.
+    pub(crate) allowed_origins: Option<Vec<String>>,
+    /// `None`: unlimited.
+    pub(crate) max_message_size: Option<usize>,
+    /// At least 1.
+    pub(crate) max_channels: usize,
+    /// Of one connection; at least 1.
+    pub(crate) max_subscriptions: usize,
+}
+
+/// How the messages of a hub are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RocketCodec {
+    Json,
+    MessagePack,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DuplicateSession {
     Keep,
@@ -140,10 +171,10 @@ pub(crate) enum ConfigError {
     DemoConfig,
     #[error("load config error: {name}: cannot be read: {reason}; check -config")]
     Unreadable { name: String, reason: io::Error },
-    #[error("load config error: {name}:{line}: {problem}")]
-    File { name: String, line: usize, problem: String },
+    #[error("load config error: {place}: {problem}")]
+    Text { place: Source, problem: String },
     #[error("load config error: {place}: {key}: {problem}")]
-    Value { place: Source, key: &'static str, problem: String },
+    Value { place: Source, key: String, problem: String },
     #[error(
         "load config error: {place}: origin_policy is invalid. \
          availables: [same_origin, same_hostname, none] got: {got}"

@@ -6,6 +6,7 @@
 use crate::nearest::edit_distance;
 
 /// One configuration key.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     /// With a dot per level: `callback.retry.base`.
     pub(crate) name: &'static str,
@@ -33,6 +34,8 @@ pub(crate) enum Kind {
     Headers,
     /// One text or a list of texts.
     Texts,
+    /// A list of maps, each with these keys.
+    Entries(&'static [Key]),
 }
 
 impl Key {
@@ -52,7 +55,7 @@ impl Key {
         Self { meaning, ..self }
     }
 
-    /// The environment variable that every key has.
+    /// The environment variable that every key of `KEYS` has.
     pub(crate) fn variable(&self) -> String {
         format!("EKBO_{}", self.name.to_uppercase().replace('.', "_"))
     }
@@ -105,6 +108,8 @@ pub(crate) const KEYS: &[Key] = &[
     Key::new("path.ping", Kind::Text, "\"/ping\"")
         .alias("EKBO_PING_PATH")
         .means("path of the health check"),
+    Key::new("hubs", Kind::Entries(HUB_KEYS), "[]")
+        .means("Rocket hubs on the public listener, a list of maps with keys of their own"),
     Key::new("callback.connect", Kind::Url, "\"\"")
         .alias("EKBO_CONNECT_CALLBACK_URL")
         .means("URL asked whether a client may connect; without it every connect answers 500"),
@@ -203,26 +208,49 @@ pub(crate) const KEYS: &[Key] = &[
         .means("whether the access log is left out"),
 ];
 
-pub(crate) fn find(name: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.name == name)
+/// The keys of one entry of `hubs`.
+pub(crate) const HUB_KEYS: &[Key] = &[
+    Key::new("path", Kind::Text, "\"\"").means(
+        "path where clients open WebSockets, required; one that ends in / takes its whole subtree",
+    ),
+    Key::new("codec", Kind::Text, "json").means("how messages are written: json or msgpack"),
+    Key::new("secrets.read_only", Kind::Text, "\"\"")
+        .secret()
+        .means("secret for subscribing; empty means open to everyone"),
+    Key::new("secrets.read_write", Kind::Text, "\"\"")
+        .secret()
+        .means("secret for subscribing and publishing; empty means open to everyone"),
+    Key::new("allowed_origins", Kind::Texts, "\"*\"").means(
+        "web pages that may connect, by their Origin header (https://HOST, https://HOST:PORT or \
+         null), others are answered 403; * means any",
+    ),
+    Key::new("max_message_size", Kind::Size, "1MiB")
+        .means("largest message of a client (Close 1009 beyond); 0 is unlimited"),
+    Key::new("max_channels", Kind::Count, "100000").means("most channels of the hub, at least 1"),
+    Key::new("max_subscriptions", Kind::Count, "10000")
+        .means("most channels that one connection subscribes to, at least 1"),
+];
+
+pub(crate) fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {
+    keys.iter().find(|key| key.name == name)
 }
 
 /// Whether keys live below this name, as below `callback.retry`.
-pub(crate) fn is_section(name: &str) -> bool {
+pub(crate) fn is_section(keys: &[Key], name: &str) -> bool {
     let below = |key: &Key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
-    KEYS.iter().any(below)
+    keys.iter().any(below)
 }
 
 /// The key somebody who wrote `name` most likely meant. A key of the right name in the wrong
 /// section is near.
-pub(crate) fn nearest(name: &str) -> &'static str {
+pub(crate) fn nearest(keys: &'static [Key], name: &str) -> &'static str {
     let last = |name: &str| name.rsplit('.').next().unwrap_or(name).to_owned();
     let distance =
         |known: &str| edit_distance(name, known).min(edit_distance(&last(name), &last(known)) + 1);
     let sections =
-        KEYS.iter().filter_map(|key| key.name.rsplit_once('.').map(|(section, _)| section));
-    let names = KEYS.iter().map(|key| key.name);
-    names.chain(sections).min_by_key(|known| distance(known)).unwrap_or("port")
+        keys.iter().filter_map(|key| key.name.rsplit_once('.').map(|(section, _)| section));
+    let names = keys.iter().map(|key| key.name);
+    names.chain(sections).min_by_key(|known| distance(known)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -238,6 +266,10 @@ mod tests {
             assert!(seen.insert(key.name.to_owned()), "{}", key.name);
             assert!(seen.insert(key.variable()), "{}", key.name);
             assert!(key.alias.is_none_or(|alias| seen.insert(alias.into())), "{}", key.name);
+        }
+        let of_hubs: HashSet<&str> = HUB_KEYS.iter().map(|key| key.name).collect();
+        assert_eq!(of_hubs.len(), HUB_KEYS.len());
+        for key in KEYS.iter().chain(HUB_KEYS) {
             assert!(!key.meaning.is_empty() && !key.meaning.contains("  "), "{}", key.name);
         }
     }
@@ -256,9 +288,14 @@ mod tests {
             };
             format!("| `{}` | {default} | {} |", key.name, key.meaning)
         };
-        let table: Vec<String> = KEYS.iter().map(row_of).collect();
-        let first = rows.iter().position(|row| *row == table[0]).unwrap();
-        assert_eq!(rows[first..first + table.len()], table);
+        let table_of = |keys: &[Key]| {
+            let table: Vec<String> = keys.iter().map(row_of).collect();
+            let first = rows.iter().position(|row| *row == table[0]).unwrap();
+            assert_eq!(rows[first..first + table.len()], table);
+            first
+        };
+        let first = table_of(KEYS);
+        table_of(HUB_KEYS);
 
         let named = |prefix: &str| -> HashSet<String> {
             let start = format!("| `{prefix}.");
@@ -282,14 +319,16 @@ mod tests {
     /// The print of `ekbo config` opens each section once.
     #[test]
     fn keys_of_a_section_stand_together() {
-        let mut closed = HashSet::new();
-        let mut current = "";
-        for key in KEYS {
-            let section = key.name.rsplit_once('.').map_or("", |(section, _)| section);
-            if section != current {
-                closed.insert(current.to_owned());
-                assert!(section.is_empty() || !closed.contains(section), "{}", key.name);
-                current = section;
+        for keys in [KEYS, HUB_KEYS] {
+            let mut closed = HashSet::new();
+            let mut current = "";
+            for key in keys {
+                let section = key.name.rsplit_once('.').map_or("", |(section, _)| section);
+                if section != current {
+                    closed.insert(current.to_owned());
+                    assert!(section.is_empty() || !closed.contains(section), "{}", key.name);
+                    current = section;
+                }
             }
         }
     }
@@ -297,9 +336,9 @@ mod tests {
     /// Surface, head: the variable's name follows from the key's.
     #[test]
     fn variables_follow_from_names() {
-        assert_eq!(find("callback.timeout").unwrap().variable(), "EKBO_CALLBACK_TIMEOUT");
-        assert_eq!(find("path.connect").unwrap().alias, Some("EKBO_CONNECT_PATH"));
-        assert!(find("callback").is_none());
+        assert_eq!(find(KEYS, "callback.timeout").unwrap().variable(), "EKBO_CALLBACK_TIMEOUT");
+        assert_eq!(find(KEYS, "path.connect").unwrap().alias, Some("EKBO_CONNECT_PATH"));
+        assert!(find(KEYS, "callback").is_none());
     }
 
     /// D4: an unknown key is answered with the nearest one.
@@ -318,12 +357,13 @@ mod tests {
             ("callbak", "callback"),
             ("paths", "path"),
         ] {
-            assert_eq!(nearest(written), meant, "{written}");
+            assert_eq!(nearest(KEYS, written), meant, "{written}");
         }
     }
 
     #[test]
     fn sections_are_known() {
+        let is_section = |name| is_section(KEYS, name);
         assert!(is_section("callback") && is_section("callback.retry") && is_section("outbox"));
         assert!(!is_section("call") && !is_section("port") && !is_section("callback.timeout"));
     }

@@ -1,6 +1,8 @@
 //! Stage two: what is meant. Turns settings of the right types into a `Config` in which no invalid
 //! value exists, or says which key is wrong, where and why.
 
+mod hub;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -68,6 +70,7 @@ pub(super) fn mean(
         api_listen: settings.text("api_listen").map(|_| api_listen(settings)).transpose()?,
         api_token: api_token(settings)?,
         paths: paths(settings, warnings)?,
+        hubs: hub::hubs(settings)?,
         callback: callbacks(settings, warnings)?,
         receive_reply: settings.switch("callback.receive_reply"),
         session_header: session_header(settings)?,
@@ -212,7 +215,7 @@ fn api_listen(settings: &Settings) -> Result<ApiListen, ConfigError> {
             fault("has no IPv6 address between [ and ]")
         }
         None if host.is_empty() => fault("has no host; write 0.0.0.0:PORT for all interfaces"),
-        None if !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) => {
+        None if !is_host_name(host) => {
             fault("has no host name or address before the port; write IPv6 addresses in [ ]")
         }
         _ if port != "0"
@@ -223,6 +226,11 @@ fn api_listen(settings: &Settings) -> Result<ApiListen, ConfigError> {
         }
         _ => Ok(ApiListen::Tcp(text.into())),
     }
+}
+
+/// Whether this can be the name of a host, or an IPv4 address.
+fn is_host_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
 }
 
 /// A token must be something a client can send: visible ASCII.
@@ -243,13 +251,7 @@ fn api_token(settings: &Settings) -> Result<Vec<Secret>, ConfigError> {
 /// sessions has what is below it as well.
 fn paths(settings: &Settings, warnings: &mut Vec<Warning>) -> Result<Paths, ConfigError> {
     let path = |name: &str| settings.text(name).unwrap_or_default();
-    let is_below_sessions =
-        |name: &str| path(name).strip_suffix('/') == Some(path("path.sessions"));
-    let is_one = |name: &str, other: &str| {
-        path(name) == path(other)
-            || (name == "path.sessions" && is_below_sessions(other))
-            || (other == "path.sessions" && is_below_sessions(name))
-    };
+    let is_one = |a: &str, b: &str| takes(settings, a, path(b)) || takes(settings, b, path(a));
     for (index, name) in PATHS.into_iter().enumerate() {
         if let Some(other) = PATHS[..index].iter().find(|other| is_one(name, other)) {
             // The one that was written is the one to change.
@@ -284,6 +286,12 @@ fn paths(settings: &Settings, warnings: &mut Vec<Warning>) -> Result<Paths, Conf
         channels: path("path.channels").into(),
         ping: path("path.ping").into(),
     })
+}
+
+/// Whether the door of this key takes the path. That of sessions takes what is below it as well.
+fn takes(settings: &Settings, name: &str, path: &str) -> bool {
+    let door = settings.text(name).unwrap_or_default();
+    path == door || (name == "path.sessions" && path.strip_suffix('/') == Some(door))
 }
 
 fn callbacks(settings: &Settings, warnings: &mut Vec<Warning>) -> Result<Targets, ConfigError> {

@@ -71,7 +71,7 @@ fn the_example_file_names_every_key() {
                 panic!("a key of {section} is no word");
             };
             let name = format!("{section}{}", name.text);
-            if key::is_section(&name) {
+            if key::is_section(key::KEYS, &name) {
                 names(value, &format!("{name}."), found);
             } else {
                 found.push(name);
@@ -101,6 +101,7 @@ fn every_key_changes_the_configuration() {
         ("proxy_set_header", "{X-Foo: Foo}"),
         ("origin_policy", "same_origin"),
         ("slow_consumer", "drop_oldest"),
+        ("hubs", "[{path: /hub}]"),
         ("invalid_text", "raw"),
         ("duplicate_session", "replace"),
         ("close_frame", "false"),
@@ -123,6 +124,61 @@ fn every_key_changes_the_configuration() {
         let config = load_file(Some(&file), &Flags::default(), &set).unwrap().config;
         assert_ne!(config, defaults, "{}", key.name);
     }
+}
+
+/// Every key of a hub does something.
+#[test]
+fn every_key_of_a_hub_changes_the_hub() {
+    let samples = [("path", "/other"), ("codec", "msgpack"), ("allowed_origins", "https://h")];
+    let hub = |text: &str| load_text(&format!("hubs: [{{path: /hub, {text}}}]")).config.hubs;
+    let defaults = hub("");
+    for key in key::HUB_KEYS {
+        let sample = samples.iter().find(|(name, _)| *name == key.name);
+        let value = match (sample, key.kind) {
+            (Some((_, value)), _) => *value,
+            (None, key::Kind::Text) => "text",
+            (None, key::Kind::Count) => "7",
+            (None, key::Kind::Size) => "7KiB",
+            (None, kind) => panic!("no sample for {} of kind {kind:?}", key.name),
+        };
+        let text = match key.name.split_once('.') {
+            Some((section, name)) => format!("{section}: {{{name}: {value}}}"),
+            None => format!("{}: {value}", key.name),
+        };
+        assert_ne!(hub(&text), defaults, "{}", key.name);
+    }
+}
+
+/// The hub in a comment of `config.example.yml` names every key, and has the defaults.
+#[test]
+fn the_example_of_a_hub_is_read() {
+    let lines = EXAMPLE.lines().skip_while(|line| *line != "#   hubs:");
+    let lines = lines.map_while(|line| line.strip_prefix("#   "));
+    let text: String = lines.map(|line| format!("{line}\n")).collect();
+    let example = load_text(&text);
+    assert!(example.warnings.iter().all(|w| w.kind != WarningKind::UnknownKey));
+    let minimal = "hubs: [{path: /chat, secrets: {read_write: the secret of those who publish}}]";
+    assert_eq!(example.config.hubs, load_text(minimal).config.hubs);
+    for key in key::HUB_KEYS {
+        let name = key.name.rsplit('.').next().unwrap();
+        assert!(text.contains(&format!(" {name}: ")), "{name} is not in\n{text}");
+    }
+}
+
+/// The hub in README.md is one.
+#[test]
+fn the_hub_of_the_readme_is_read() {
+    let readme = include_str!("../../../README.md");
+    let (_, rest) = readme.split_once("```yaml\nhubs:").unwrap();
+    let text = format!("hubs:{}", rest.split_once("```").unwrap().0);
+    let file = File { name: "config.yml", text: &text };
+    let secret = environment(&[("CHAT_SECRET", "from outside")]);
+    let loaded = load_file(Some(&file), &Flags::default(), &secret).unwrap();
+    assert!(loaded.warnings.iter().all(|w| w.kind != WarningKind::UnknownKey));
+    let [hub] = &loaded.config.hubs[..] else { panic!("{:?}", loaded.config.hubs) };
+    assert_eq!(hub.path, "/chat");
+    assert!(hub.read_write.is(b"from outside"));
+    assert_eq!(hub.allowed_origins.as_deref(), Some(&["https://example.com".to_owned()][..]));
 }
 
 /// Line 1: a port from the template, durations and maps as written, defaults for the rest.
@@ -239,7 +295,8 @@ fn check_fails_on_mistakes_only() {
 #[test]
 fn the_debug_print_has_no_secrets() {
     let text = "api_token: hidden\ncallback: {connect: \"http://me:hidden@h/\"}\n\
-                proxy_set_header: {Authorization: hidden}\n";
+                proxy_set_header: {Authorization: hidden}\n\
+                hubs: [{path: /h, secrets: {read_only: hidden, read_write: hidden}}]\n";
     let loaded = load_text(text);
     assert!(!format!("{:?}", loaded.config).contains("hidden"));
     assert!(!loaded.to_yaml().contains("hidden"));

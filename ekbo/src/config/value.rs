@@ -1,19 +1,20 @@
 //! One value of the configuration: read from YAML as its key's kind wants it, and written again
 //! for `ekbo config`.
 //!
-//! Types are decided here; whether a text is a path, a header or a URL is decided in `meant.rs`.
+//! Types are decided here, but for lists of maps, which `reader.rs` reads; whether a text is a
+//! path, a header or a URL is decided in `meant.rs`.
 
 use std::time::Duration;
 
 use super::key::{Key, Kind};
+use super::written::Settings;
 use super::yaml::{Content, Node, Number, Scalar, quoted};
 use super::{duration, size};
 use crate::callback::target;
 use crate::secret::{MASK, is_secret_header};
 
-/// A value of the right type. Texts are never empty, lists neither.
-#[derive(Clone, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))]
+/// A value of the right type. Texts are never empty, lists of them neither.
+#[cfg_attr(test, derive(Debug, PartialEq, Eq))]
 pub(super) enum Value {
     Text(String),
     Duration(Duration),
@@ -22,6 +23,8 @@ pub(super) enum Value {
     Switch(bool),
     Headers(Vec<(String, String)>),
     Texts(Vec<String>),
+    /// One for each map of the list.
+    Entries(Vec<Settings>),
 }
 
 /// The largest count accepted: more messages than any memory holds.
@@ -36,19 +39,22 @@ pub(super) fn read(key: &Key, node: &Node) -> Result<Option<Value>, String> {
     }
     match key.kind {
         Kind::Headers => headers(node).map(Some),
-        Kind::Texts => texts(node),
+        Kind::Texts => texts(key, node),
+        Kind::Entries(_) => {
+            Err(format!("expected {}, found {}", wanted(key.kind), node.description()))
+        }
         kind => scalar(kind, expect_scalar(node, wanted(kind))?),
     }
 }
 
-/// The value as one line of YAML, secrets masked.
+/// The value as one line of YAML, secrets masked. Entries stand on lines of their own.
 pub(super) fn written(key: &Key, value: Option<&Value>) -> String {
     let Some(value) = value else {
         return key.default.into();
     };
     match value {
         Value::Text(text) if key.kind == Kind::Url => quoted(&target::masked(text)),
-        Value::Text(text) => quoted(text),
+        Value::Text(text) => quoted(if key.secret { MASK } else { text }),
         Value::Duration(duration) => duration::format(*duration),
         Value::Number(bytes) if key.kind == Kind::Size => size::format(*bytes),
         Value::Number(number) => number.to_string(),
@@ -64,6 +70,7 @@ pub(super) fn written(key: &Key, value: Option<&Value>) -> String {
             let text = |text: &String| quoted(if key.secret { MASK } else { text });
             format!("[{}]", texts.iter().map(text).collect::<Vec<_>>().join(", "))
         }
+        Value::Entries(entries) => if entries.is_empty() { "[]" } else { "" }.into(),
     }
 }
 
@@ -77,6 +84,7 @@ fn wanted(kind: Kind) -> &'static str {
         Kind::Switch => "true or false",
         Kind::Headers => "a map of header names and values",
         Kind::Texts => "a text or a list of texts",
+        Kind::Entries(_) => "a list of maps as in [{...}, {...}]",
     }
 }
 
@@ -99,7 +107,7 @@ fn scalar(kind: Kind, scalar: &Scalar) -> Result<Option<Value>, String> {
         Kind::Count => Value::Number(count(scalar.number().ok_or_else(mistyped)?)?),
         Kind::Size => Value::Number(size_of(scalar)?),
         Kind::Switch => Value::Switch(scalar.boolean().ok_or_else(mistyped)?),
-        Kind::Text | Kind::Url | Kind::Headers | Kind::Texts => {
+        Kind::Text | Kind::Url | Kind::Headers | Kind::Texts | Kind::Entries(_) => {
             return Ok((!text.is_empty()).then(|| Value::Text(text.clone())));
         }
     };
@@ -163,10 +171,16 @@ fn headers(node: &Node) -> Result<Value, String> {
     Ok(Value::Headers(headers))
 }
 
-fn texts(node: &Node) -> Result<Option<Value>, String> {
+/// An empty list leaves the key unset, but is refused where the default is not empty: nobody who
+/// writes `allowed_origins: []` means any.
+fn texts(key: &Key, node: &Node) -> Result<Option<Value>, String> {
     let texts = match &node.content {
         Content::Scalar(scalar) if scalar.text.is_empty() => Vec::new(),
         Content::Scalar(scalar) => vec![scalar.text.clone()],
+        Content::List(items) if items.is_empty() && key.default != "\"\"" => {
+            let default = key.default;
+            return Err(format!("the list is empty; fill it, or remove the key for {default}"));
+        }
         Content::List(items) => items
             .iter()
             .map(|item| {
@@ -194,7 +208,7 @@ mod tests {
         let Content::Map(pairs) = node.content else {
             panic!("{yaml} makes no map");
         };
-        read(key::find(name).unwrap(), &pairs[0].1)
+        read(key::find(key::KEYS, name).unwrap(), &pairs[0].1)
     }
 
     fn some(value: Value) -> Result<Option<Value>, String> {
@@ -322,12 +336,31 @@ mod tests {
         }
     }
 
+    /// An empty list does not stand for a default that lets everybody in.
+    #[test]
+    fn an_empty_list_is_no_default() {
+        let origins = key::find(key::HUB_KEYS, "allowed_origins").unwrap();
+        let node = yaml::parse("[]").unwrap().unwrap();
+        let problem = "the list is empty; fill it, or remove the key for \"*\"";
+        assert_eq!(read(origins, &node), Err(problem.into()));
+    }
+
+    /// Lists of maps are read elsewhere; what is no list is told here.
+    #[test]
+    fn entries_want_a_list() {
+        for (yaml, found) in [("{path: /x}", "a map"), ("/x", "a single value")] {
+            let problem =
+                format!("expected a list of maps as in [{{...}}, {{...}}], found {found}");
+            assert_eq!(value("hubs", yaml), Err(problem));
+        }
+    }
+
     /// Nothing shown to a person contains a secret.
     #[test]
     fn secrets_are_masked() {
         let shown = |name: &str, yaml: &str| {
             let value = value(name, yaml).unwrap();
-            written(key::find(name).unwrap(), value.as_ref())
+            written(key::find(key::KEYS, name).unwrap(), value.as_ref())
         };
         assert_eq!(shown("api_token", "[abc, def]"), r#"["****", "****"]"#);
         assert_eq!(shown("callback.connect", "http://me:pw@a/b"), r#""http://****@a/b""#);
@@ -348,7 +381,7 @@ mod tests {
             ("send_queue_size", "~"),
         ] {
             let original = value(name, yaml).unwrap();
-            let text = written(key::find(name).unwrap(), original.as_ref());
+            let text = written(key::find(key::KEYS, name).unwrap(), original.as_ref());
             assert_eq!(value(name, &text), Ok(original), "{name}: {text}");
         }
     }

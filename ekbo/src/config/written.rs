@@ -1,24 +1,36 @@
 //! Stage one: what was written. For every key a value of the right type, and where it comes from.
 //!
-//! Order: flag, environment, file, default. What the values mean, and whether they fit together,
-//! is decided in `meant.rs`.
+//! Order: flag, environment, file, default. How YAML is walked is in `reader.rs`; what the values
+//! mean, and whether they fit together, is decided in `meant.rs`.
 
-use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
+use std::{fmt, iter};
 
 use super::environment::Environment;
 use super::key::{self, KEYS, Key};
-use super::template::{self, Rendered};
+use super::reader::Reader;
 use super::value::{self, Value};
 use super::yaml::{self, Content, Node, Scalar};
-use super::{ConfigError, Warning, WarningKind};
+use super::{ConfigError, Warning, WarningKind, template};
 use crate::flags::Flags;
 
 /// A value (`None`: not set, and without default) and its source.
+#[cfg_attr(test, derive(Debug, PartialEq, Eq))]
 struct Setting {
     value: Option<Value>,
     source: Source,
+}
+
+impl Setting {
+    /// Where the value is from, on one line.
+    fn comment(&self) -> String {
+        let source = match &self.source {
+            Source::File { .. } => format!("file {}", self.source),
+            source => source.to_string(),
+        };
+        source.chars().filter(|c| !c.is_control()).collect()
+    }
 }
 
 /// Where a value was written.
@@ -41,9 +53,16 @@ impl fmt::Display for Source {
     }
 }
 
-/// All settings, one per entry of `KEYS` and in its order.
+/// The settings of the whole configuration, or those of one map in a list such as `hubs`.
+#[cfg_attr(test, derive(Debug, PartialEq, Eq))]
 pub(super) struct Settings {
+    keys: &'static [Key],
+    /// One per key, in their order.
     settings: Vec<Setting>,
+    /// Of the map: `hubs[0]`. Empty for the whole configuration.
+    name: String,
+    /// Where it begins, and where a key is to be written that it lacks.
+    place: Source,
 }
 
 /// The text of a configuration file and the name errors call it by.
@@ -59,43 +78,39 @@ impl Settings {
         environment: &Environment,
         flags: &Flags,
     ) -> Result<(Self, Vec<Warning>), ConfigError> {
-        let mut settings = Self { settings: Vec::with_capacity(KEYS.len()) };
-        for key in KEYS {
-            let value = default_of(key)?;
-            settings.settings.push(Setting { value, source: Source::Default });
-        }
-        let warnings = match file {
+        let mut settings = Self::defaults(KEYS, String::new(), Source::Default)?;
+        let mut warnings = match file {
             Some(file) => settings.apply_file(file, environment)?,
             None => Vec::new(),
         };
-        settings.apply_environment(environment)?;
+        warnings.extend(settings.apply_environment(environment)?);
         settings.apply_flags(flags);
         Ok((settings, warnings))
     }
 
+    /// Each key at its default, in a map that begins at `place` and that errors call `name`.
+    pub(super) fn defaults(
+        keys: &'static [Key],
+        name: String,
+        place: Source,
+    ) -> Result<Self, ConfigError> {
+        let setting = |key| Ok(Setting { value: default_of(key)?, source: Source::Default });
+        let settings = keys.iter().map(setting).collect::<Result<_, ConfigError>>()?;
+        Ok(Self { keys, settings, name, place })
+    }
+
     /// The effective settings as YAML, each with its meaning and source; secrets are masked.
     pub(super) fn to_yaml(&self) -> String {
-        let mut text = String::new();
-        let mut open: Vec<&str> = Vec::new();
-        for (key, setting) in KEYS.iter().zip(&self.settings) {
-            let mut sections: Vec<&str> = key.name.split('.').collect();
-            let name = sections.pop().unwrap_or(key.name);
-            let shared = open.iter().zip(&sections).take_while(|(a, b)| a == b).count();
-            for (depth, section) in sections.iter().enumerate().skip(shared) {
-                text.push_str(&format!("{}{section}:\n", "  ".repeat(depth)));
-            }
-            let value = value::written(key, setting.value.as_ref());
-            let source = match &setting.source {
-                Source::File { .. } => format!("file {}", setting.source),
-                source => source.to_string(),
-            };
-            let source: String = source.chars().filter(|c| !c.is_control()).collect();
-            let indent = "  ".repeat(sections.len());
-            text.push_str(&format!("{indent}# {}\n", key.meaning));
-            text.push_str(&format!("{indent}{name}: {value}  # {source}\n"));
-            open = sections;
-        }
-        text
+        self.lines(true).into_iter().map(|line| line + "\n").collect()
+    }
+
+    pub(super) fn keys(&self) -> &'static [Key] {
+        self.keys
+    }
+
+    /// The name of a key as errors call it: `port`, `hubs[0].path`.
+    pub(super) fn full_name(&self, name: &str) -> String {
+        if self.name.is_empty() { name.into() } else { format!("{}.{name}", self.name) }
     }
 
     pub(super) fn source(&self, name: &str) -> &Source {
@@ -148,27 +163,92 @@ impl Settings {
         }
     }
 
+    pub(super) fn entries(&self, name: &str) -> &[Self] {
+        match &self.setting(name).value {
+            Some(Value::Entries(entries)) => entries,
+            _ => unreachable!("KEYS gives {name} another kind than entries, or no default"),
+        }
+    }
+
+    pub(super) fn set(&mut self, name: &str, value: Value, source: Source) {
+        let position = self.position(name);
+        self.settings[position] = Setting { value: Some(value), source };
+    }
+
+    /// Forgets what was written for a key.
+    pub(super) fn unset(&mut self, key: &'static Key) -> Result<(), ConfigError> {
+        let position = self.position(key.name);
+        self.settings[position] = Setting { value: default_of(key)?, source: Source::Default };
+        Ok(())
+    }
+
     /// Fills in a default that depends on other settings.
     pub(super) fn set_default(&mut self, name: &str, text: &str) {
-        self.set(name, Some(Value::Text(text.into())), Source::Default);
+        self.set(name, Value::Text(text.into()), Source::Default);
     }
 
     /// The error of a key, at the place its value was written.
-    pub(super) fn fault(&self, name: &'static str, problem: impl Into<String>) -> ConfigError {
-        ConfigError::Value { place: self.source(name).clone(), key: name, problem: problem.into() }
+    pub(super) fn fault(&self, name: &str, problem: impl Into<String>) -> ConfigError {
+        let place = self.place_of(name).clone();
+        ConfigError::Value { place, key: self.full_name(name), problem: problem.into() }
     }
 
     /// A warning about a key, at the place its value was written.
     pub(super) fn warning(&self, kind: WarningKind, name: &str, problem: &str) -> Warning {
-        Warning { kind, text: format!("{}: {name}: {problem}", self.source(name)) }
+        let text = format!("{}: {}: {problem}", self.place_of(name), self.full_name(name));
+        Warning { kind, text }
+    }
+
+    /// Where a key was written, or is to be.
+    fn place_of(&self, name: &str) -> &Source {
+        match self.source(name) {
+            Source::Default => &self.place,
+            source => source,
+        }
+    }
+
+    /// Lines of YAML; `annotated` ones have meanings and sources in comments.
+    fn lines(&self, annotated: bool) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut open: Vec<&str> = Vec::new();
+        for (key, setting) in self.keys.iter().zip(&self.settings) {
+            let mut sections: Vec<&str> = key.name.split('.').collect();
+            let name = sections.pop().unwrap_or(key.name);
+            let shared = open.iter().zip(&sections).take_while(|(a, b)| a == b).count();
+            for (depth, section) in sections.iter().enumerate().skip(shared) {
+                lines.push(format!("{}{section}:", "  ".repeat(depth)));
+            }
+            let indent = "  ".repeat(sections.len());
+            let value = value::written(key, setting.value.as_ref());
+            let line = format!("{indent}{name}: {value}");
+            if annotated {
+                lines.push(format!("{indent}# {}", key.meaning));
+                lines.push(format!("{}  # {}", line.trim_end(), setting.comment()));
+            } else {
+                lines.push(line);
+            }
+            if let Some(Value::Entries(entries)) = &setting.value {
+                lines.extend(entries.iter().flat_map(|entry| entry.item(&indent)));
+            }
+            open = sections;
+        }
+        lines
+    }
+
+    /// Lines of YAML that make the settings an item of the list above them.
+    fn item(&self, indent: &str) -> Vec<String> {
+        let starts = iter::once("- ").chain(iter::repeat("  "));
+        let lines = starts.zip(self.lines(false));
+        lines.map(|(start, line)| format!("{indent}  {start}{line}")).collect()
     }
 
     fn setting(&self, name: &str) -> &Setting {
-        &self.settings[position(name)]
+        &self.settings[self.position(name)]
     }
 
-    fn set(&mut self, name: &str, value: Option<Value>, source: Source) {
-        self.settings[position(name)] = Setting { value, source };
+    fn position(&self, name: &str) -> usize {
+        let position = self.keys.iter().position(|key| key.name == name);
+        position.unwrap_or_else(|| unreachable!("there is no key {}", self.full_name(name)))
     }
 
     fn apply_file(
@@ -176,11 +256,9 @@ impl Settings {
         file: &File<'_>,
         environment: &Environment,
     ) -> Result<Vec<Warning>, ConfigError> {
-        let malformed = |line: usize, problem: String| ConfigError::File {
-            name: file.name.into(),
-            line,
-            problem,
-        };
+        let name: Rc<str> = file.name.into();
+        let place = |line| Source::File { name: name.clone(), line };
+        let malformed = |line, problem| ConfigError::Text { place: place(line), problem };
         let rendered = template::render(file.text, environment)
             .map_err(|error| malformed(error.line, error.to_string()))?;
         let root = yaml::parse(&rendered.text)
@@ -193,125 +271,54 @@ impl Settings {
             let problem = format!("expected keys and values such as `port: 9180`, found {found}");
             return Err(malformed(rendered.source_line(root.line), problem));
         };
-        let mut reader = FileReader {
-            settings: self,
-            name: file.name.into(),
-            rendered: &rendered,
-            warnings: Vec::new(),
-        };
-        reader.map(pairs, "")?;
-        Ok(reader.warnings)
+        let place = |line| place(rendered.source_line(line));
+        let mut reader = Reader::new(&place);
+        reader.map(self, pairs)?;
+        Ok(reader.into_warnings())
     }
 
-    fn apply_environment(&mut self, environment: &Environment) -> Result<(), ConfigError> {
+    fn apply_environment(
+        &mut self,
+        environment: &Environment,
+    ) -> Result<Vec<Warning>, ConfigError> {
+        let mut warnings = Vec::new();
         for key in KEYS {
             let Some((variable, text)) = variable_of(key, environment)? else {
                 continue;
             };
             let source = Source::Environment(variable);
-            let value = environment_node(key, text)
-                .and_then(|node| value::read(key, &node))
+            let node = environment_node(key, text)
                 .map_err(|problem| fault_at(source.clone(), key, problem))?;
-            if value.is_some() {
+            let place = |_| source.clone();
+            let mut reader = Reader::new(&place);
+            let value = reader.value(key, key.name, &node)?;
+            warnings.extend(reader.into_warnings());
+            if let Some(value) = value {
                 self.set(key.name, value, source);
             }
         }
-        Ok(())
+        Ok(warnings)
     }
 
     /// KB-CLI-5: `-sock` replaces the socket, otherwise `-port` the port.
     fn apply_flags(&mut self, flags: &Flags) {
         for (name, flag, text) in [("sock", "-sock", &flags.sock), ("port", "-port", &flags.port)] {
             if let Some(text) = text.as_deref().filter(|text| !text.is_empty()) {
-                self.set(name, Some(Value::Text(text.into())), Source::Flag(flag));
+                self.set(name, Value::Text(text.into()), Source::Flag(flag));
             }
         }
     }
-}
-
-/// Walks the tree of a file into the settings.
-struct FileReader<'a> {
-    settings: &'a mut Settings,
-    name: Rc<str>,
-    rendered: &'a Rendered,
-    warnings: Vec<Warning>,
-}
-
-impl FileReader<'_> {
-    /// Later pairs replace earlier ones, but every one must be of the right type.
-    fn map(&mut self, pairs: &[(Node, Node)], section: &str) -> Result<(), ConfigError> {
-        for (name, value) in pairs {
-            let line = self.rendered.source_line(name.line);
-            let Content::Scalar(Scalar { text, .. }) = &name.content else {
-                let problem = format!("a key must be a word, found {}", name.description());
-                return Err(self.malformed(line, problem));
-            };
-            let name = if section.is_empty() { text.clone() } else { format!("{section}.{text}") };
-            // `callback.timeout: 5s` on one line is not how levels are written.
-            let dotted = text.contains('.');
-            if let Some(key) = key::find(&name).filter(|_| !dotted) {
-                self.key(key, value)?;
-            } else if key::is_section(&name) && !dotted {
-                self.section(&name, value, line)?;
-            } else {
-                self.unknown(&name, line);
-            }
-        }
-        Ok(())
-    }
-
-    fn key(&mut self, key: &'static Key, node: &Node) -> Result<(), ConfigError> {
-        let line = self.rendered.source_line(node.line);
-        let source = Source::File { name: self.name.clone(), line };
-        let fault = |problem| fault_at(source.clone(), key, problem);
-        match value::read(key, node).map_err(fault)? {
-            Some(value) => self.settings.set(key.name, Some(value), source),
-            None => self.settings.set(key.name, default_of(key)?, Source::Default),
-        }
-        Ok(())
-    }
-
-    fn section(&mut self, name: &str, node: &Node, line: usize) -> Result<(), ConfigError> {
-        match &node.content {
-            Content::Map(pairs) => self.map(pairs, name),
-            Content::Scalar(scalar) if scalar.is_null() => Ok(()),
-            _ => {
-                let problem =
-                    format!("{name}: expected keys below it, found {}", node.description());
-                Err(self.malformed(line, problem))
-            }
-        }
-    }
-
-    fn unknown(&mut self, name: &str, line: usize) {
-        let nearest = key::nearest(name);
-        let remedy = if nearest == name {
-            format!("write {:?} with each part on a level of its own", name.replace('.', ": "))
-        } else {
-            format!("did you mean {nearest}?")
-        };
-        let text = format!("{}:{line}: unknown key {name:?}; {remedy}", self.name);
-        self.warnings.push(Warning { kind: WarningKind::UnknownKey, text });
-    }
-
-    fn malformed(&self, line: usize, problem: String) -> ConfigError {
-        ConfigError::File { name: self.name.to_string(), line, problem }
-    }
-}
-
-fn position(name: &str) -> usize {
-    let position = KEYS.iter().position(|key| key.name == name);
-    position.unwrap_or_else(|| unreachable!("KEYS has no {name}"))
 }
 
 fn default_of(key: &'static Key) -> Result<Option<Value>, ConfigError> {
     let fault = |problem| fault_at(Source::Default, key, problem);
     let node = yaml::parse(key.default).map_err(|error| fault(error.problem))?;
-    node.map_or(Ok(None), |node| value::read(key, &node).map_err(fault))
+    let mut reader = Reader::new(&|_| Source::Default);
+    node.map_or(Ok(None), |node| reader.value(key, key.name, &node))
 }
 
 fn fault_at(place: Source, key: &'static Key, problem: String) -> ConfigError {
-    ConfigError::Value { place, key: key.name, problem }
+    ConfigError::Value { place, key: key.name.into(), problem }
 }
 
 /// The variable that sets the key; one that is set to nothing does not count.
@@ -334,7 +341,7 @@ fn variable_of<'a>(
 /// A text stands for itself unless it is quoted as a whole; lists and maps are YAML flow.
 fn environment_node(key: &Key, text: &str) -> Result<Node, String> {
     let flow = match key.kind {
-        key::Kind::Headers => true,
+        key::Kind::Headers | key::Kind::Entries(_) => true,
         key::Kind::Texts => text.starts_with('['),
         _ => false,
     };

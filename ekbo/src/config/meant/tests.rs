@@ -10,12 +10,12 @@ fn load_with(text: &str, flags: &Flags) -> Result<Loaded, ConfigError> {
     load_file(Some(&File { name: "config.yml", text }), flags, &environment)
 }
 
-fn config(text: &str) -> Config {
+pub(super) fn config(text: &str) -> Config {
     load_with(text, &Flags::default()).unwrap().config
 }
 
 /// The error of a text, without what all of them begin with.
-fn error(text: &str) -> String {
+pub(super) fn error(text: &str) -> String {
     let error = load_with(text, &Flags::default()).err().unwrap().to_string();
     error.strip_prefix("load config error: ").unwrap().to_owned()
 }

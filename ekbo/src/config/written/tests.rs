@@ -97,14 +97,14 @@ fn lines_survive_the_template() {
 /// D4: an unknown key is a warning that names the nearest key.
 #[test]
 fn an_unknown_key_is_a_warning() {
-    let text = "prot: 1\ncallback:\n  timout: 1s\nhubs: [{path: /x}]\ncallback.timeout: 1s\n";
+    let text = "prot: 1\ncallback:\n  timout: 1s\nhub: [{path: /x}]\ncallback.timeout: 1s\n";
     let (_, warnings) = gather(text, &[]).unwrap();
     assert_eq!(warnings[0], "config.yml:1: unknown key \"prot\"; did you mean port?");
     assert_eq!(
         warnings[1],
         "config.yml:3: unknown key \"callback.timout\"; did you mean callback.timeout?"
     );
-    assert!(warnings[2].starts_with("config.yml:4: unknown key \"hubs\"; did you mean "));
+    assert!(warnings[2].starts_with("config.yml:4: unknown key \"hub\"; did you mean hubs?"));
     assert_eq!(
         warnings[3],
         "config.yml:5: unknown key \"callback.timeout\"; \
@@ -213,12 +213,59 @@ fn the_print_names_sources_and_masks_secrets() {
 #[test]
 fn the_print_reads_back() {
     let text = "port: 1\nsend_queue_size: 0\nproxy_set_header: {X-A: \"b: c\"}\n\
-                idle_timeout: 90s\nmax_body_size: 1000\norigin_policy: same_origin\n";
+                idle_timeout: 90s\nmax_body_size: 1000\norigin_policy: same_origin\n\
+                hubs: [{path: /a, allowed_origins: [\"null\", \"https://h\"]}, {path: /b}]\n";
     let original = settings(text);
     let (again, warnings) = gather(&original.to_yaml(), &[]).unwrap();
     assert_eq!(warnings, [""; 0]);
-    for key in KEYS {
+    for key in KEYS.iter().filter(|key| key.name != "hubs") {
         let (before, after) = (original.setting(key.name), again.setting(key.name));
         assert_eq!(before.value, after.value, "{}", key.name);
     }
+    // These differ in where they were written.
+    assert_eq!(original.lines(false), again.lines(false));
+    assert_eq!(again.entries("hubs").len(), 2);
+}
+
+/// Surface, section 1: hubs are printed as they would be written, with one source for the list.
+#[test]
+fn the_print_of_hubs() {
+    let text = "hubs:\n  - path: /chat\n    secrets: {read_write: hidden}\n  - path: /other\n";
+    let print = settings(text).to_yaml();
+    let entry = |path: &str, secret: &str| {
+        format!(
+            "  - path: \"{path}\"\n    codec: \"json\"\n    secrets:\n      read_only: \"\"\n      \
+             read_write: \"{secret}\"\n    allowed_origins: [\"*\"]\n    \
+             max_message_size: 1MiB\n    max_channels: 100000\n    max_subscriptions: 10000\n"
+        )
+    };
+    let expected =
+        format!("\nhubs:  # file config.yml:2\n{}{}", entry("/chat", "****"), entry("/other", ""));
+    assert!(print.contains(&expected), "{expected} is not in\n{print}");
+    assert!(!print.contains("hidden"));
+    assert!(settings("").to_yaml().contains("\nhubs: []  # default\n"));
+}
+
+/// Surface, head: a list of maps in the environment is YAML flow, and takes the place of the
+/// file's, also when it is empty.
+#[test]
+fn hubs_from_the_environment() {
+    let file = "hubs: [{path: /file}, {path: /other}]";
+    let set = |text| gather(file, &[("EKBO_HUBS", text)]);
+    let paths = |text| -> Vec<String> {
+        let (settings, _) = set(text).unwrap();
+        let hubs = settings.entries("hubs").iter();
+        hubs.map(|hub| hub.text("path").unwrap().to_owned()).collect()
+    };
+    assert_eq!(paths("[{path: /a}, {path: /b, secrets: {read_only: x}}]"), ["/a", "/b"]);
+    assert_eq!(paths("[]"), [""; 0]);
+    assert_eq!(paths(""), ["/file", "/other"]);
+    assert_eq!(
+        set("[{path: /a, max_channels: many}]").err().unwrap().to_string(),
+        "load config error: environment EKBO_HUBS: hubs[0].max_channels: \"many\" is not a whole \
+         number; write a whole number"
+    );
+    let (_, warnings) = set("[{path: /a, pth: /b}]").unwrap();
+    let expected = "environment EKBO_HUBS: unknown key \"hubs[0].pth\"; did you mean hubs[0].path?";
+    assert_eq!(warnings, [expected]);
 }

@@ -1,0 +1,114 @@
+//! What `hubs` means: Rocket hubs, each on a path that no other door has.
+
+use std::net::Ipv6Addr;
+
+use super::super::written::Settings;
+use super::super::{ConfigError, RocketCodec, RocketHub};
+use super::{PATHS, at_least_one, choice, is_host_name, limit, takes};
+use crate::secret::{MASK, Secret};
+
+pub(super) fn hubs(settings: &Settings) -> Result<Vec<RocketHub>, ConfigError> {
+    let entries = settings.entries("hubs");
+    let hub = |(index, entry)| {
+        let hub = hub(entry)?;
+        let of_server = PATHS.into_iter().find(|name| takes(settings, name, &hub.path));
+        let is_same = |other: &&Settings| other.text("path") == Some(&hub.path);
+        let of_hub = entries[..index].iter().find(is_same).map(|other| other.full_name("path"));
+        match of_server.map(str::to_owned).or(of_hub) {
+            Some(other) => {
+                let problem = format!("{:?} is {other} as well; give each its own", hub.path);
+                Err(entry.fault("path", problem))
+            }
+            None => Ok(hub),
+        }
+    };
+    entries.iter().enumerate().map(hub).collect()
+}
+
+fn hub(entry: &Settings) -> Result<RocketHub, ConfigError> {
+    Ok(RocketHub {
+        path: path(entry)?,
+        codec: choice(
+            entry,
+            "codec",
+            [("json", RocketCodec::Json), ("msgpack", RocketCodec::MessagePack)],
+        )?,
+        read_only: secret(entry, "secrets.read_only")?,
+        read_write: secret(entry, "secrets.read_write")?,
+        allowed_origins: allowed_origins(entry)?,
+        max_message_size: limit(entry, "max_message_size")?,
+        max_channels: at_least_one(entry, "max_channels")?,
+        max_subscriptions: at_least_one(entry, "max_subscriptions")?,
+    })
+}
+
+fn path(entry: &Settings) -> Result<String, ConfigError> {
+    match entry.text("path") {
+        Some(path) if path.starts_with('/') => Ok(path.into()),
+        Some(path) => {
+            Err(entry.fault("path", format!("{path:?} does not begin with /; write \"/{path}\"")))
+        }
+        None => Err(entry.fault("path", "is missing; write where clients find the hub: /PATH")),
+    }
+}
+
+/// Empty where the hub is open.
+fn secret(entry: &Settings, name: &'static str) -> Result<Secret, ConfigError> {
+    match entry.text(name).unwrap_or_default() {
+        MASK => {
+            let problem =
+                "\"****\" is what `ekbo config` shows of a secret; write the secret itself";
+            Err(entry.fault(name, problem))
+        }
+        text => Ok(Secret::new(text)),
+    }
+}
+
+fn allowed_origins(entry: &Settings) -> Result<Option<Vec<String>>, ConfigError> {
+    let name = "allowed_origins";
+    let mut origins = Vec::new();
+    for text in entry.texts(name).iter().filter(|text| *text != "*") {
+        origins.push(origin(text).ok_or_else(|| {
+            let remedy = "write https://HOST, https://HOST:PORT, null, or * for any";
+            entry.fault(name, format!("{text:?} is no origin; {remedy}"))
+        })?);
+    }
+    let is_any = entry.texts(name).iter().any(|text| text == "*");
+    Ok((!is_any).then_some(origins))
+}
+
+/// The origin as a browser would send it (RFC 6454 section 6.1): in lower case, without the port
+/// that its scheme has anyway.
+fn origin(text: &str) -> Option<String> {
+    let text = text.to_ascii_lowercase();
+    if text == "null" {
+        return Some(text);
+    }
+    let (scheme, authority) = text.split_once("://")?;
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    if !is_scheme {
+        return None;
+    }
+    let after_address = authority.rfind(']').unwrap_or(0);
+    let (host, port) = match authority[after_address..].find(':') {
+        Some(colon) => authority.split_at(after_address + colon),
+        None => (authority, ""),
+    };
+    let host = match host.strip_prefix('[') {
+        Some(rest) => format!("[{}]", rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?),
+        None => is_host_name(host).then(|| host.to_owned())?,
+    };
+    let Some(digits) = port.strip_prefix(':') else {
+        return Some(format!("{scheme}://{host}"));
+    };
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let port: u16 = is_number.then(|| digits.parse().ok())??;
+    Some(match (scheme, port) {
+        ("http", 80) | ("https", 443) => format!("{scheme}://{host}"),
+        _ => format!("{scheme}://{host}:{port}"),
+    })
+}
+
+#[cfg(test)]
+mod tests;
