@@ -44,6 +44,7 @@ mod accept;
 pub mod answer;
 mod body;
 mod channel;
+pub mod codec;
 mod connection;
 mod door;
 mod exchange;

@@ -56,14 +56,25 @@ impl Message {
         Self { kind, frame, payload_size: payload.len(), deflated: OnceLock::new() }
     }
 
+    /// Text or binary.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What was given when the message was made.
+    pub fn payload(&self) -> &[u8] {
+        &self.frame[self.frame.len() - self.payload_size..]
+    }
+
     /// The encoded frame, header and payload: compressed for a client that agreed to it, if the
     /// message has at least `min_size` bytes and becomes smaller.
     pub(crate) fn frame(&self, deflate: Option<Deflate>, min_size: usize) -> Bytes {
         let deflated = deflate.filter(|_| self.payload_size >= min_size).and_then(|deflate| {
             let window = usize::from(deflate.window_bits()) - 9;
             let deflated = self.deflated.get_or_init(Box::default);
-            let payload = &self.frame[self.frame.len() - self.payload_size..];
-            deflated[window].get_or_init(|| encode_deflated(self.kind, payload, deflate)).clone()
+            deflated[window]
+                .get_or_init(|| encode_deflated(self.kind, self.payload(), deflate))
+                .clone()
         });
         deflated.unwrap_or_else(|| self.frame.clone())
     }

@@ -3,6 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails the test it serves")]
 
+mod library {
+    /// What every codec of Rocket keeps to.
+    mod codec;
+}
+
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
