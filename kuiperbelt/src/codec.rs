@@ -83,6 +83,16 @@ impl Data {
         Self::default()
     }
 
+    /// The members of a JSON object, in the notation of `codec`.
+    ///
+    /// # Errors
+    ///
+    /// What is no JSON object, or has a value that the codec cannot write.
+    pub fn from_json(json: &str, codec: &impl Codec) -> Result<Self, InvalidData> {
+        let members = json::members(json)?.into_iter();
+        members.map(|(name, raw)| Ok((name, codec.value_from_json(raw.get())?))).collect()
+    }
+
     /// The value of this name.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)

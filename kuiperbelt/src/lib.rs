@@ -59,6 +59,7 @@ mod options;
 mod outgoing;
 mod page;
 mod request;
+pub mod rocket;
 mod seat;
 mod server;
 mod session;

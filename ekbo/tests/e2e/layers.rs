@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 /// Bottom up; the modules of one layer do not know each other.
 const LIBRARY: &[&[&str]] = &[
     &["answer", "fields", "message", "metrics", "page", "stream"],
-    &["http1", "outgoing"],
+    &["codec", "http1", "outgoing"],
     &["body", "session"],
     &["channel", "handler", "options", "request"],
     &["hub"],
-    &["seat"],
+    &["rocket", "seat"],
     &["connection"],
     &["handshake"],
     &["door"],

@@ -1,0 +1,366 @@
+//! The Rocket protocol: publish and subscribe for clients that have logged in, in messages of a
+//! [`Codec`]. A [`Rocket`] is one hub of it, with channels, secrets and limits of its own.
+//!
+//! A client asks by events, of which each but an unknown one is answered, in order:
+//!
+//! | event | payload | answer |
+//! | --- | --- | --- |
+//! | `auth` | `access`: `read-only` or `read-write`; `secret` | `ok`, `invalid_data`, `invalid_credentials` |
+//! | `subscribe` | `channel` | `ok`, `access_denied`, `invalid_data`, `invalid_channel_name` |
+//! | `unsubscribe` | `channel` | `ok`, `invalid_data` |
+//! | `publish` | `channel`, `event`, and anything else | `ok`, `access_denied`, `invalid_data`, `invalid_channel` |
+//! | `logout` | any | `ok` |
+//! | `disconnect` | any | `ok`, and the connection ends |
+//!
+//! What is published reaches everybody who listens to the channel, the publisher too, as the whole
+//! payload of `publish`. A channel comes with its first subscriber and stays.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use kuiperbelt::rocket::{Credentials, Rocket, Settings};
+//! use kuiperbelt::{Doors, Hub, Lead, SocketDoor};
+//!
+//! let credentials = Credentials { read_only: String::new(), read_write: "secret".into() };
+//! let settings = Settings { credentials, ..Settings::default() };
+//! let hub = Hub::new();
+//! let chat = Rocket::new(&hub, "/chat", settings);
+//! let door = SocketDoor::new(&hub, chat.clone(), chat.options());
+//! let mut doors = Doors::closed();
+//! doors.add("/chat", Lead::Socket(Arc::new(door)))?;
+//! // The program publishes, too.
+//! assert_eq!(chat.publish("news", [("event".into(), "hello".into())].into_iter().collect()), None);
+//! # Ok::<_, kuiperbelt::SamePath>(())
+//! ```
+//!
+//! A hub tells what happens in `tracing` events of this module, with its path in the field `hub`
+//! and a line as the message: `Connected`, `Disconnected`, `Authenticated (read-only access)`,
+//! `Authentication failed`, `Logged out`, `Subscribed: news`, `Unsubscribed: news`,
+//! `[=> news] Broadcasted`, `Error: …`. Control characters of a channel's name are escaped there;
+//! published data is not told.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use http::header::ORIGIN;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
+use kuiperbelt_websocket::{CloseCode, handshake::offered_subprotocols};
+use parking_lot::{Mutex, RwLock};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::channel::{Channels, Limits, SubscribeError};
+use crate::codec::{Codec, Data, InvalidData, Json, Reply};
+use crate::handler::{Admission, Handler, Refusal};
+use crate::hub::Hub;
+use crate::message::{End, Received};
+use crate::options::Options;
+use crate::session::Session;
+
+mod access;
+mod rules;
+
+use access::Failures;
+pub use access::{Access, Credentials};
+use rules::{Step, step};
+
+/// What a Rocket hub takes, and from whom.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The secrets; by default both accesses are open.
+    pub credentials: Credentials,
+    /// The largest message taken from a client, in bytes, 1 MiB by default; a larger one ends in
+    /// close code 1009.
+    pub max_message: usize,
+    /// How many channels there may be, 100,000 by default; names beyond are
+    /// [invalid](Reply::InvalidChannelName).
+    pub max_channels: usize,
+    /// How many channels one client may listen to, 10,000 by default; names beyond are invalid.
+    pub max_subscriptions: usize,
+    /// What `Origin` a client may have, `*` being any; others are answered 403. Clients without
+    /// one are always welcome. By default everybody is.
+    pub allowed_origins: Option<Vec<String>>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            credentials: Credentials::default(),
+            max_message: 1 << 20,
+            max_channels: 100_000,
+            max_subscriptions: 10_000,
+            allowed_origins: None,
+        }
+    }
+}
+
+/// A hub of the Rocket protocol, to be put behind a [`SocketDoor`](crate::SocketDoor) as its
+/// handler. Clones are cheap and mean the same hub.
+pub struct Rocket<C = Json>(Arc<Inner<C>>);
+
+struct Inner<C> {
+    path: String,
+    codec: C,
+    credentials: RwLock<Credentials>,
+    max_message: usize,
+    allowed_origins: Option<Arc<[String]>>,
+    channels: Arc<Channels>,
+}
+
+/// What is kept of a session.
+#[derive(Default)]
+struct Login {
+    access: Option<Access>,
+    failures: Failures,
+}
+
+/// Why nothing was published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The JSON is no object, has no member `event`, or has what the clients' notation cannot
+    /// express.
+    #[error("expected a JSON object with a member \"event\"")]
+    InvalidData,
+    /// Nobody has ever subscribed to the channel.
+    #[error("there is no such channel")]
+    InvalidChannel,
+}
+
+impl Rocket {
+    /// A hub that speaks JSON with the sessions of `hub`. `path` is where its door is, and tells it
+    /// from others in the log.
+    pub fn new(hub: &Hub, path: &str, settings: Settings) -> Self {
+        Self::with_codec(hub, path, settings, Json)
+    }
+}
+
+impl<C: Codec> Rocket<C> {
+    /// The same with another notation.
+    pub fn with_codec(hub: &Hub, path: &str, settings: Settings, codec: C) -> Self {
+        let channels = hub.open_channels(Limits {
+            channels: settings.max_channels,
+            per_session: settings.max_subscriptions,
+            keeps_empty: true,
+        });
+        Self(Arc::new(Inner {
+            path: path.into(),
+            codec,
+            credentials: RwLock::new(settings.credentials),
+            max_message: settings.max_message,
+            allowed_origins: settings.allowed_origins.map(Into::into),
+            channels,
+        }))
+    }
+
+    /// The options of its door, as far as the settings say something about them.
+    pub fn options(&self) -> Options {
+        let options = Options { max_message: self.0.max_message, ..Options::default() };
+        match self.0.allowed_origins.clone() {
+            None => options,
+            Some(allowed) => {
+                Options { origin: Box::new(move |headers| welcomes(&allowed, headers)), ..options }
+            }
+        }
+    }
+
+    /// Replaces the secrets. Who has logged in stays so.
+    pub fn set_credentials(&self, credentials: Credentials) {
+        *self.0.credentials.write() = credentials;
+    }
+
+    /// Sends `data`, with `channel` as its member of that name, to everybody who listens to the
+    /// channel, without waiting for anybody. Returns how many are to get it; `None` if nobody has
+    /// ever subscribed to it.
+    pub fn publish(&self, channel: &str, mut data: Data) -> Option<usize> {
+        data.insert("channel", channel.into());
+        self.broadcast(channel, &data)
+    }
+
+    /// The same with a JSON object, whatever the clients speak. It has a member `event`, as it
+    /// would have if a client published it.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]: nobody gets anything.
+    pub fn publish_json(&self, channel: &str, json: &str) -> Result<usize, PublishError> {
+        let data = Data::from_json(json, &self.0.codec);
+        let data = data.map_err(|InvalidData| PublishError::InvalidData)?;
+        if data.get("event").is_none() {
+            return Err(PublishError::InvalidData);
+        }
+        self.publish(channel, data).ok_or(PublishError::InvalidChannel)
+    }
+
+    fn broadcast(&self, channel: &str, data: &Data) -> Option<usize> {
+        let message = self.0.codec.encode_data(data);
+        let reached = self.0.channels.publish(channel.as_bytes(), &message)?;
+        info!(hub = %self.0.path, "[=> {}] Broadcasted", Shown(channel));
+        Some(reached)
+    }
+
+    /// Does what an event asks for. Returns the answer, and the end that follows it, if any.
+    fn react(&self, session: &Session, message: &Received) -> Option<(Reply, Option<End>)> {
+        let Inner { path, codec, credentials, channels, .. } = &*self.0;
+        let Ok(event) = codec.decode(message) else {
+            return Some((Reply::InvalidData, None));
+        };
+        let login = session.keep(Mutex::<Login>::default);
+        let access = login.lock().access;
+        let step = step(&event, access, &credentials.read());
+        let reply = match step {
+            Step::Ignore => return None,
+            Step::Answer(reply) => reply,
+            Step::Grant(access) => {
+                login.lock().access = Some(access);
+                info!(hub = %path, "Authenticated ({} access)", access.name());
+                Reply::Ok
+            }
+            Step::Deny => {
+                let mut login = login.lock();
+                login.access = None;
+                info!(hub = %path, "Authentication failed");
+                if login.failures.add(Instant::now()) {
+                    warn!(hub = %path, "Error: {} failed logins within a minute", Failures::LIMIT);
+                    let end = End::new(CloseCode::POLICY, "too many failed logins");
+                    return Some((Reply::InvalidCredentials, Some(end)));
+                }
+                Reply::InvalidCredentials
+            }
+            Step::Subscribe(channel) => match channels.subscribe(session, channel.as_bytes()) {
+                Ok(()) => {
+                    info!(hub = %path, "Subscribed: {}", Shown(channel));
+                    Reply::Ok
+                }
+                Err(SubscribeError::Closed) => return None,
+                Err(SubscribeError::Name) => Reply::InvalidChannelName,
+                Err(error @ (SubscribeError::TooMany | SubscribeError::TooManyOfSession)) => {
+                    warn!(hub = %path, "Error: {error}");
+                    Reply::InvalidChannelName
+                }
+            },
+            Step::Unsubscribe(channel) => {
+                if channels.unsubscribe(session, channel.as_bytes()) {
+                    info!(hub = %path, "Unsubscribed: {}", Shown(channel));
+                }
+                Reply::Ok
+            }
+            Step::Publish(channel, data) => match self.broadcast(channel, data) {
+                Some(_) => Reply::Ok,
+                None => Reply::InvalidChannel,
+            },
+            Step::LogOut => {
+                login.lock().access = None;
+                info!(hub = %path, "Logged out");
+                Reply::Ok
+            }
+            Step::Disconnect => return Some((Reply::Ok, Some(End::new(CloseCode::NORMAL, "")))),
+        };
+        Some((reply, None))
+    }
+}
+
+impl<C: Codec> Handler for Rocket<C> {
+    /// Lets everybody in, with the first of the subprotocols that the client offers.
+    async fn connect(&self, request: Parts) -> Result<Admission, Refusal> {
+        let first = offered_subprotocols(&request.headers).next();
+        let subprotocol = first.and_then(|offered| HeaderValue::from_str(offered).ok());
+        Ok(Admission { subprotocol, ..Admission::default() })
+    }
+
+    async fn establish(&self, _session: &Session) -> bool {
+        info!(hub = %self.0.path, "Connected");
+        true
+    }
+
+    /// A client that does not read its answers is not listened to.
+    async fn receive(&self, session: &Session, message: Received) {
+        let reaction = self.react(session, &message);
+        drop(message);
+        let Some((reply, end)) = reaction else { return };
+        let reply = self.0.codec.encode_reply(reply);
+        // A client that has left needs no answer.
+        let _ = match end {
+            None => session.send(&reply, None).await,
+            Some(end) => session.close(Some(&reply), end, None).await,
+        };
+    }
+
+    async fn close(&self, _session: &Session, _end: End) {
+        info!(hub = %self.0.path, "Disconnected");
+    }
+}
+
+impl<C> Clone for Rocket<C> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<C> fmt::Debug for Rocket<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rocket")
+            .field("path", &self.0.path)
+            .field("credentials", &self.0.credentials)
+            .field("channels", &self.0.channels)
+            .finish_non_exhaustive()
+    }
+}
+
+fn welcomes(allowed: &[String], headers: &HeaderMap) -> bool {
+    let is_allowed = |origin: &HeaderValue| {
+        let matches = |allowed: &String| {
+            allowed == "*" || allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes())
+        };
+        allowed.iter().any(matches)
+    };
+    headers.get_all(ORIGIN).iter().all(is_allowed)
+}
+
+/// The name of a channel in a log line, which it must not forge.
+struct Shown<'a>(&'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|char| match char.is_control() {
+            true => write!(f, "{}", char.escape_default()),
+            false => f.write_char(char),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RK-TRN-2: what an allowed Origin is.
+    #[test]
+    fn allowed_origins() {
+        let allowed = ["https://example.org".to_owned(), "http://localhost:8080".to_owned()];
+        let welcomes = |allowed: &[String], origins: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for origin in origins {
+                headers.append(ORIGIN, origin.parse().unwrap());
+            }
+            super::welcomes(allowed, &headers)
+        };
+        assert!(welcomes(&allowed, &[]));
+        assert!(welcomes(&allowed, &["HTTPS://Example.org"]));
+        assert!(welcomes(&allowed, &["http://localhost:8080"]));
+        for origin in ["null", "http://example.org", "https://example.org.evil", "localhost", ""] {
+            assert!(!welcomes(&allowed, &[origin]), "{origin}");
+        }
+        assert!(!welcomes(&allowed, &["https://example.org", "https://evil"]));
+        assert!(welcomes(&["*".to_owned()], &["null"]));
+        assert!(welcomes(&["null".to_owned()], &["null"]));
+        assert!(!welcomes(&[], &["null"]));
+    }
+
+    #[test]
+    fn a_name_forges_no_log_line() {
+        assert_eq!(Shown("näws \"1\"\\").to_string(), "näws \"1\"\\");
+        assert_eq!(
+            Shown("a\nConnected\r\u{1b}[1m\u{85}").to_string(),
+            "a\\nConnected\\r\\u{1b}[1m\\u{85}"
+        );
+    }
+}
