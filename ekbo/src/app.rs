@@ -21,6 +21,8 @@ use crate::callback::{self, Callbacks};
 use crate::config::{ApiListen, Config, DuplicateSession, Listen, Loaded};
 use crate::demo;
 
+mod hubs;
+
 /// Everything, ready to run: the sockets are bound.
 pub(crate) struct App {
     hub: Arc<Hub>,
@@ -175,6 +177,9 @@ impl App {
         let mut public = Doors::new(Arc::clone(&otherwise));
         let mut private = Doors::new(otherwise);
         add(&mut public, &paths.connect, Lead::Socket(Arc::new(gateway)))?;
+        for hub in hubs::of(&self.hub, config) {
+            add(&mut public, &hub.path, Lead::Socket(hub.door))?;
+        }
         add(&mut public, &paths.ping, ping.clone())?;
         let doors = if config.api_listen.is_some() {
             add(&mut private, &paths.ping, ping)?;
@@ -258,7 +263,11 @@ fn options(config: &Config) -> Options {
     }
 }
 
+/// Adds a door, unless it is off.
 fn add(doors: &mut Doors, path: &str, lead: Lead) -> Result<(), StartError> {
+    if path.is_empty() {
+        return Ok(());
+    }
     doors.add(path, lead).map_err(|SamePath(path)| StartError {
         what: "load config error",
         place: format!("path {path}"),

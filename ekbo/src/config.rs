@@ -44,7 +44,6 @@ pub(crate) struct Config {
     pub(crate) api_token: Vec<Secret>,
     pub(crate) paths: Paths,
     /// No two have one path, and none has one of `paths`.
-    #[allow(dead_code, reason = "read where the doors of hubs are opened")]
     pub(crate) hubs: Vec<RocketHub>,
     pub(crate) callback: Targets,
     #[allow(dead_code, reason = "read by the receive callback once it takes replies")]
@@ -110,7 +109,8 @@ pub(crate) enum ApiListen {
     Unix(PathBuf),
 }
 
-/// No two of them are equal. One that does not begin with `/` never matches.
+/// No two of them are equal. One that does not begin with `/` never matches; one that is empty is
+/// none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "those of channels and sessions are read by the backend's new doors")]
 pub(crate) struct Paths {
@@ -130,7 +130,6 @@ pub(crate) struct Paths {
 
 /// A Rocket hub on the public listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "read where the doors of hubs are opened")]
 pub(crate) struct RocketHub {
     /// Begins with `/`.
     pub(crate) path: String,
@@ -200,6 +199,8 @@ pub(crate) enum WarningKind {
     /// A callback URL that cannot be called.
     CallbackUrl,
     PathNeverMatches,
+    /// A door without a path of its own.
+    DoorOff,
     /// Nobody decides who may connect.
     NoConnect,
     /// The query of the connect URL.

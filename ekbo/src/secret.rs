@@ -23,6 +23,13 @@ impl Secret {
     }
 }
 
+impl Secret {
+    /// The text itself, for whoever compares it in a way of their own.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(MASK)

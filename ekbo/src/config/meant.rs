@@ -63,6 +63,7 @@ pub(super) fn mean(
         let endpoint = default_endpoint(settings, environment, port)?;
         settings.set_default("endpoint", &endpoint);
     }
+    give_way(settings, warnings);
     let settings = &*settings;
     let config = Config {
         listen: listen(settings, port, warnings),
@@ -247,12 +248,46 @@ fn api_token(settings: &Settings) -> Result<Vec<Secret>, ConfigError> {
     Err(settings.fault("api_token", problem))
 }
 
+/// The doors that the original did not have.
+const ADDED_PATHS: [&str; 6] = [
+    "path.publish",
+    "path.broadcast",
+    "path.subscribe",
+    "path.unsubscribe",
+    "path.sessions",
+    "path.channels",
+];
+
+/// A configuration that was written for the original, and gives one of its doors a path that is the
+/// default of an added one, goes on working: the added one has no path then.
+fn give_way(settings: &mut Settings, warnings: &mut Vec<Warning>) {
+    let is_written = |settings: &Settings, name| *settings.source(name) != Source::Default;
+    for added in ADDED_PATHS {
+        let path = settings.text(added).unwrap_or_default().to_owned();
+        let taken = PATHS.into_iter().find(|other| {
+            let other_path = settings.text(other).unwrap_or_default();
+            is_written(settings, other)
+                && (takes(settings, added, other_path) || takes(settings, other, &path))
+        });
+        if let Some(other) = taken.filter(|_| !is_written(settings, added)) {
+            let problem = format!(
+                "{path:?} would also be the default of {added}, which is off; write another for it"
+            );
+            warnings.push(settings.warning(WarningKind::DoorOff, other, &problem));
+            settings.set_default(added, "");
+        }
+    }
+}
+
 /// KB-CFG-8: no two paths are equal, and `/` belongs to neither connect nor stats. The list of
 /// sessions has what is below it as well.
 fn paths(settings: &Settings, warnings: &mut Vec<Warning>) -> Result<Paths, ConfigError> {
     let path = |name: &str| settings.text(name).unwrap_or_default();
     let is_one = |a: &str, b: &str| takes(settings, a, path(b)) || takes(settings, b, path(a));
     for (index, name) in PATHS.into_iter().enumerate() {
+        if path(name).is_empty() && ADDED_PATHS.contains(&name) {
+            continue;
+        }
         if let Some(other) = PATHS[..index].iter().find(|other| is_one(name, other)) {
             // The one that was written is the one to change.
             let written = *settings.source(name) != Source::Default;

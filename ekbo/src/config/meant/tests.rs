@@ -194,16 +194,16 @@ fn equal_paths_are_refused() {
         ("connect: /send", "path.connect: \"/send\" is path.send as well; give each its own"),
         ("ping: /stats", "path.ping: \"/stats\" is path.stats as well; give each its own"),
         (
-            "connect: /sessions/",
-            "path.connect: \"/sessions/\" is path.sessions as well; give each its own",
+            "connect: /s/, sessions: /s",
+            "path.sessions: \"/s\" is path.connect as well; give each its own",
         ),
         (
             "sessions: /a, channels: /a/",
             "path.channels: \"/a/\" is path.sessions as well; give each its own",
         ),
         (
-            "connect: /subscribe",
-            "path.connect: \"/subscribe\" is path.subscribe as well; give each its own",
+            "connect: /a, subscribe: /a",
+            "path.subscribe: \"/a\" is path.connect as well; give each its own",
         ),
         (
             "sessions: /",
@@ -218,6 +218,25 @@ fn equal_paths_are_refused() {
     assert_eq!(config("path: {ping: /}").paths.ping, "/");
     assert_eq!(config("path: {connect: /socket.io/}").paths.connect, "/socket.io/");
     assert_eq!(config("path: {connect: /send/}").paths.connect, "/send/");
+}
+
+/// KB-CFG-8: a configuration for the original has no door less for those that were added since.
+#[test]
+fn added_doors_give_way() {
+    let loaded = load_with("path:\n  connect: /subscribe\n  send: /sessions/", &Flags::default());
+    let Loaded { config, warnings, .. } = loaded.unwrap();
+    assert_eq!(config.paths.connect, "/subscribe");
+    assert_eq!(config.paths.send, "/sessions/");
+    assert_eq!([&config.paths.subscribe, &config.paths.sessions], ["", ""]);
+    assert_eq!(config.paths.unsubscribe, "/unsubscribe");
+    let said: Vec<String> = warnings
+        .iter()
+        .filter(|warning| warning.kind == WarningKind::DoorOff)
+        .map(Warning::to_string)
+        .collect();
+    let problem = "would also be the default of path.subscribe, which is off; write another for it";
+    assert_eq!(said[0], format!("config.yml:2: path.connect: \"/subscribe\" {problem}"));
+    assert_eq!(said.len(), 2);
 }
 
 /// Surface, section 4: the doors of channels and sessions, where the file puts them.
