@@ -53,6 +53,7 @@ mod handler;
 mod handshake;
 pub mod http1;
 mod hub;
+mod listener;
 mod message;
 mod metrics;
 mod options;
@@ -64,8 +65,8 @@ mod seat;
 mod server;
 mod session;
 mod stream;
+mod tls;
 
-pub use accept::Listener;
 pub use answer::{Answer, Answering};
 pub use body::{Body, BodyError};
 pub use channel::{Channels, LONGEST_NAME, Limits, SubscribeError};
@@ -78,11 +79,13 @@ pub use hub::Hub;
 pub use kuiperbelt_websocket::{
     CloseCode, CloseFrame, InvalidClose, Kind, handshake::offered_subprotocols,
 };
+pub use listener::Listener;
 pub use message::{End, InvalidText, Message, Received};
 pub use metrics::{Metric, Metrics};
 pub use options::Options;
 pub use request::Request;
 pub use server::Server;
 pub use session::{SendError, Session, SlowConsumer, Traffic, TrySendError};
+pub use tls::{Tls, TlsError};
 pub use tokio::time::Instant;
 pub use tokio_util::sync::CancellationToken;

@@ -54,6 +54,8 @@ pub(crate) enum Batch {
     One(Bytes, usize),
     /// What this thread has gathered.
     Gathered,
+    /// Nothing new: what the stream has not sent yet.
+    Unsent,
 }
 
 impl Outgoing {
@@ -257,17 +259,18 @@ impl Outgoing {
 }
 
 impl Batch {
-    /// Writes as much as the socket takes now; at least one byte.
+    /// Writes as much as the socket takes now. Over TLS that may be nothing of the batch, but
+    /// something before it.
     ///
     /// # Errors
     ///
     /// `WouldBlock` when the socket takes nothing now; others mean that it never will.
     pub(crate) fn write(&self, stream: &Stream) -> io::Result<usize> {
-        let size = match self {
-            Self::One(frame, offset) => stream.try_write(&frame[*offset..])?,
-            Self::Gathered => GATHERED.with_borrow(|gathered| stream.try_write(gathered))?,
-        };
-        if size == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(size) }
+        match self {
+            Self::One(frame, offset) => stream.try_write(&frame[*offset..]),
+            Self::Gathered => GATHERED.with_borrow(|gathered| stream.try_write(gathered)),
+            Self::Unsent => stream.try_write(&[]),
+        }
     }
 }
 

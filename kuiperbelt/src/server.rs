@@ -14,13 +14,15 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::accept::{Listener, serve};
+use crate::accept::serve;
 use crate::door::{Doors, Lead, SamePath, Service};
 use crate::handler::Handler;
 use crate::handshake::SocketDoor;
 use crate::hub::Hub;
+use crate::listener::Listener;
 use crate::message::End;
 use crate::options::Options;
+use crate::tls::Tls;
 
 /// What of the time for the stop is kept for sessions and their handlers, whatever requests take.
 const RESERVE: Duration = Duration::from_secs(2);
@@ -120,10 +122,20 @@ impl Server {
     ///
     /// The address cannot be resolved, or not be listened on.
     pub async fn bind(&mut self, address: impl ToSocketAddrs) -> io::Result<Vec<SocketAddr>> {
-        let bound = bind(address).await?;
-        let addresses = bound.iter().filter_map(Listener::address).collect();
-        self.listeners.extend(bound.into_iter().map(|listener| (listener, None)));
-        Ok(addresses)
+        self.bind_all(address, None).await
+    }
+
+    /// The same, for clients that speak TLS: `https://` and `wss://`.
+    ///
+    /// # Errors
+    ///
+    /// The address cannot be resolved, or not be listened on.
+    pub async fn bind_tls(
+        &mut self,
+        address: impl ToSocketAddrs,
+        tls: Tls,
+    ) -> io::Result<Vec<SocketAddr>> {
+        self.bind_all(address, Some(tls)).await
     }
 
     /// [`bind`](Self::bind)s an address and [`run`](Self::run)s.
@@ -137,6 +149,22 @@ impl Server {
         stop: impl Future<Output = ()>,
     ) -> io::Result<()> {
         self.bind(address).await?;
+        self.run(stop).await;
+        Ok(())
+    }
+
+    /// [`bind_tls`](Self::bind_tls)s an address and [`run`](Self::run)s.
+    ///
+    /// # Errors
+    ///
+    /// The address cannot be resolved, or not be listened on.
+    pub async fn listen_tls(
+        mut self,
+        address: impl ToSocketAddrs,
+        tls: Tls,
+        stop: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        self.bind_tls(address, tls).await?;
         self.run(stop).await;
         Ok(())
     }
@@ -177,6 +205,37 @@ impl Server {
     }
 }
 
+impl Server {
+    /// A machine without IPv6 may still know the IPv6 address of a name.
+    async fn bind_all(
+        &mut self,
+        address: impl ToSocketAddrs,
+        tls: Option<Tls>,
+    ) -> io::Result<Vec<SocketAddr>> {
+        let mut bound = Vec::new();
+        let mut missing = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in lookup_host(address).await? {
+            match Listener::tcp(address) {
+                Ok(listener) => bound.push(listener),
+                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => missing = error,
+                Err(error) => return Err(error),
+            }
+        }
+        if bound.is_empty() {
+            return Err(missing);
+        }
+        let addresses = bound.iter().filter_map(Listener::address).collect();
+        for listener in bound {
+            let listener = match &tls {
+                None => listener,
+                Some(tls) => listener.with_tls(tls.clone()),
+            };
+            self.listeners.push((listener, None));
+        }
+        Ok(addresses)
+    }
+}
+
 impl Default for Server {
     fn default() -> Self {
         Self::new()
@@ -193,18 +252,4 @@ impl fmt::Debug for Server {
             .field("stop_timeout", &self.stop_timeout)
             .finish()
     }
-}
-
-/// A machine without IPv6 may still know the IPv6 address of a name.
-async fn bind(address: impl ToSocketAddrs) -> io::Result<Vec<Listener>> {
-    let mut listeners = Vec::new();
-    let mut missing = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in lookup_host(address).await? {
-        match Listener::tcp(address) {
-            Ok(listener) => listeners.push(listener),
-            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => missing = error,
-            Err(error) => return Err(error),
-        }
-    }
-    if listeners.is_empty() { Err(missing) } else { Ok(listeners) }
 }

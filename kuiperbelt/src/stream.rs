@@ -1,20 +1,23 @@
-//! The socket under an HTTP connection or a WebSocket: TCP or Unix, read and written alike.
+//! The byte stream under an HTTP connection or a WebSocket: a socket, TCP or Unix, with TLS over it
+//! or without, read and written alike.
 //!
 //! That of a WebSocket is shared: its connection reads and whoever flushes its session's outbox
 //! writes, so all works through `&self`.
 
 use std::cell::RefCell;
-use std::future::Future as _;
-use std::io::{self, Read as _};
-use std::net::Shutdown;
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
 
 use bytes::BufMut;
-use socket2::SockRef;
-use tokio::io::Interest;
+use rustls::server::UnbufferedServerConnection;
 use tokio::net::{TcpStream, UnixStream};
+
+mod socket;
+mod tls;
+
+use socket::Socket;
+use tls::TlsLayer;
 
 /// Read at once into the buffer of a worker thread.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -29,142 +32,108 @@ pub(crate) fn with_scratch<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
     SCRATCH.with_borrow_mut(|scratch| read(scratch))
 }
 
-/// Read at once while tokio's word on what there is to read is in doubt.
-const UNSURE_BYTES: usize = 4 * 1024;
-
-/// A connected socket.
+/// A connected socket. Over TLS it ends with a close_notify when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Stream {
     socket: Socket,
-    /// Whether tokio was told that there is nothing to read while there may be.
-    is_unsure: AtomicBool,
-}
-
-#[derive(Debug)]
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-/// Runs the same expression on either kind of socket.
-macro_rules! each {
-    ($stream:expr, $socket:ident => $do:expr) => {
-        match $stream {
-            Socket::Tcp($socket) => $do,
-            Socket::Unix($socket) => $do,
-        }
-    };
+    tls: Option<Box<TlsLayer>>,
 }
 
 impl Stream {
+    /// The same with TLS over it. Its handshake happens while the stream is read, with no step of
+    /// its own.
+    pub(crate) fn over_tls(mut self, connection: UnbufferedServerConnection) -> Self {
+        self.tls = Some(Box::new(TlsLayer::new(connection)));
+        self
+    }
+
     /// Reads once into `place`, which must have room; 0 means that the input has ended.
     pub(crate) fn poll_read(
         &self,
         context: &mut Context<'_>,
         place: &mut impl BufMut,
     ) -> Poll<io::Result<usize>> {
-        if self.is_unsure.load(Ordering::Relaxed) {
-            // What tokio's own reads do, so that a peer that never stops sending is no excuse.
-            let turn = ready!(tokio::task::coop::poll_proceed(context));
-            match self.read_now(place) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.is_unsure.store(false, Ordering::Relaxed);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    context.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                done => {
-                    turn.made_progress();
-                    return Poll::Ready(done);
-                }
-            }
+        match &self.tls {
+            None => self.socket.poll_read(context, place),
+            Some(tls) => tls.poll_read(&self.socket, context, place),
         }
-        let room = place.chunk_mut().len();
-        each!(&self.socket, socket => loop {
-            ready!(socket.poll_read_ready(context))?;
-            let mut last = None;
-            // A read that leaves room has emptied the socket, and tokio is told so, as by its own
-            // reads: otherwise each message costs a second read, in vain.
-            let read = socket.try_io(Interest::READABLE, || match socket.try_read_buf(place)? {
-                size if 0 < size && size < room => {
-                    last = Some(size);
-                    Err(io::ErrorKind::WouldBlock.into())
-                }
-                size => Ok(size),
-            });
-            match (read, last) {
-                (Ok(size), _) | (_, Some(size)) => return Poll::Ready(Ok(size)),
-                (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => {}
-                (Err(error), _) => return Poll::Ready(Err(error)),
-            }
-        })
     }
 
     /// Writes as much as the socket takes now. After `WouldBlock`, ask
     /// [`poll_writable`](Self::poll_writable).
+    ///
+    /// Bytes that TLS has encrypted count as written, and see
+    /// [`has_unsent`](Self::has_unsent). Only then may 0 of many be written: something older was.
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        each!(&self.socket, socket => socket.try_write(bytes))
+        match &self.tls {
+            None => self.socket.try_write(bytes),
+            Some(tls) => tls.try_write(&self.socket, bytes),
+        }
+    }
+
+    /// Whether the socket has not taken yet what counts as written. Writing on, nothing if there is
+    /// nothing, has it try again.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.has_unsent())
     }
 
     /// Ready when it may be worth writing again, or the socket has failed.
     pub(crate) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<()> {
-        each!(&self.socket, socket => socket.poll_write_ready(context)).map(|_| ())
+        self.socket.poll_writable(context)
     }
 
     /// Ready when the peer has ended its side or the connection is lost, without reading what it
     /// sent before.
     pub(crate) fn poll_hangup(&self, context: &mut Context<'_>) -> Poll<()> {
-        loop {
-            each!(&self.socket, socket => {
-                if ready!(socket.poll_read_ready(context)).is_err() {
-                    return Poll::Ready(());
-                }
-                match pin!(socket.ready(Interest::READABLE)).poll(context) {
-                    Poll::Ready(Ok(ready)) if !ready.is_read_closed() => {
-                        // Only data: have the next thing that happens reported again.
-                        self.is_unsure.store(true, Ordering::Relaxed);
-                        let _ = socket.try_io(Interest::READABLE, || {
-                            Err::<(), _>(io::ErrorKind::WouldBlock.into())
-                        });
-                    }
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => return Poll::Pending,
-                }
-            });
-        }
+        self.socket.poll_hangup(context)
     }
 
     /// Whether the connection is lost, rather than ended by the peer. Says so once.
     pub(crate) fn is_broken(&self) -> bool {
-        each!(&self.socket, socket => socket.take_error()).is_ok_and(|error| error.is_some())
+        self.socket.is_broken()
     }
 
     /// Says to the peer that nothing more will come.
     pub(crate) fn shutdown_write(&self) -> io::Result<()> {
-        each!(&self.socket, socket => SockRef::from(socket).shutdown(Shutdown::Write))
+        if let Some(tls) = &self.tls {
+            tls.close(&self.socket);
+        }
+        self.socket.shutdown_write()
     }
 
-    /// Reads without asking tokio whether there is something.
-    fn read_now(&self, place: &mut impl BufMut) -> io::Result<usize> {
-        let mut buffer = [0; UNSURE_BYTES];
-        let room = place.chunk_mut().len().min(buffer.len());
-        let size = each!(&self.socket, socket => {
-            (&*SockRef::from(socket)).read(&mut buffer[..room])?
-        });
-        place.put_slice(&buffer[..size]);
-        Ok(size)
+    /// The address at the other end, unless it is a Unix socket or has gone.
+    #[allow(dead_code, reason = "shown where sessions are listed")]
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.socket.peer()
+    }
+
+    /// What a WebSocket goes over, as lists of sessions name it: `ws`, `wss` or `unix`.
+    #[allow(dead_code, reason = "shown where sessions are listed")]
+    pub(crate) const fn transport(&self) -> &'static str {
+        match (self.socket.is_unix(), &self.tls) {
+            (true, _) => "unix",
+            (false, Some(_)) => "wss",
+            (false, None) => "ws",
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Some(tls) = &self.tls {
+            tls.close(&self.socket);
+        }
     }
 }
 
 impl From<TcpStream> for Stream {
     fn from(socket: TcpStream) -> Self {
-        Self { socket: Socket::Tcp(socket), is_unsure: AtomicBool::new(false) }
+        Self { socket: socket.into(), tls: None }
     }
 }
 
 impl From<UnixStream> for Stream {
     fn from(socket: UnixStream) -> Self {
-        Self { socket: Socket::Unix(socket), is_unsure: AtomicBool::new(false) }
+        Self { socket: socket.into(), tls: None }
     }
 }

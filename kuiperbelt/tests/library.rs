@@ -9,6 +9,7 @@ mod library {
 }
 
 use std::collections::HashMap;
+use std::io::Read as _;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,8 +18,10 @@ use http::StatusCode;
 use http::request::Parts;
 use kuiperbelt::{
     Admission, CancellationToken, CloseCode, End, Handler, Hub, Message, Received, Refusal,
-    Session, answer,
+    Session, Tls, answer,
 };
+use rustls::crypto::ring;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tungstenite::WebSocket;
@@ -83,11 +86,19 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    async fn start_with(tls: Option<Tls>) -> Self {
         let diary = Arc::new(Diary::default());
         let mut server = kuiperbelt::Server::new();
         let hub = Arc::clone(server.hub());
         server.door("/", Shared(Arc::clone(&diary))).unwrap();
-        let address = server.bind("127.0.0.1:0").await.unwrap()[0];
+        let bound = match tls {
+            None => server.bind("127.0.0.1:0").await,
+            Some(tls) => server.bind_tls("127.0.0.1:0", tls).await,
+        };
+        let address = bound.unwrap()[0];
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let served = tokio::spawn(server.run(async move { stopped.cancelled().await }));
@@ -155,6 +166,62 @@ async fn a_refused_client_has_no_close() {
     let diary = Arc::clone(&server.diary);
     server.stop().await;
     assert_eq!(diary.entry("nobody"), Entry::default());
+}
+
+/// Everything over TLS, with a client that at first does not read.
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls() {
+    const LARGE: usize = 1 << 20;
+    let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (cert, key) = (identity.cert.pem(), identity.signing_key.serialize_pem());
+    let server =
+        Server::start_with(Some(Tls::from_pem(cert.as_bytes(), key.as_bytes()).unwrap())).await;
+    let mut roots = RootCertStore::empty();
+    roots.add(identity.cert.der().clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let address = server.address;
+    let mut client = blocking(move || {
+        let socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let name = "localhost".try_into().unwrap();
+        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+        let stream = StreamOwned::new(connection, socket);
+        let mut client = tungstenite::client("wss://localhost/?alice", stream).unwrap().0;
+        for text in ["hello".to_owned(), "x".repeat(LARGE)] {
+            client.send(text.clone().into()).unwrap();
+            assert_eq!(client.read().unwrap(), text.into());
+        }
+        client
+    })
+    .await;
+    let session = server.hub.session(b"alice").unwrap();
+    let mut sent = 0_usize;
+    // Until somebody has to wait: far more than what the kernel holds for a client.
+    while session.try_send(&Message::text(&format!("{sent} {}", "x".repeat(LARGE)))).is_ok() {
+        sent += 1;
+        tokio::task::yield_now().await;
+    }
+    let reading = tokio::task::spawn_blocking(move || {
+        for number in 0..sent {
+            let text = client.read().unwrap().into_text().unwrap();
+            let (before, x) = text.split_once(' ').unwrap();
+            assert_eq!(before, number.to_string());
+            assert_eq!(x.len(), LARGE);
+        }
+        let tungstenite::Message::Close(frame) = client.read().unwrap() else { panic!("no close") };
+        assert_eq!(u16::from(frame.unwrap().code), 1001);
+        assert!(matches!(client.read(), Err(tungstenite::Error::ConnectionClosed)));
+        // A clean end: without close_notify this would be an error.
+        assert_eq!(client.get_mut().read(&mut [0]).unwrap(), 0);
+    });
+    let diary = Arc::clone(&server.diary);
+    server.stop().await;
+    reading.await.unwrap();
+    assert_eq!(diary.entry("alice").ends, [1001]);
 }
 
 /// D7: clients that come and go in every way at once; each has one close, after its messages, and

@@ -48,11 +48,18 @@ impl Wire {
 
     /// Reads once into `ahead`, which must be empty. `false`: the input has ended.
     pub(crate) fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        with_scratch(|scratch| {
+        let filled = with_scratch(|scratch| {
             let size = ready!(self.stream.poll_read(context, &mut &mut scratch[..]))?;
             self.ahead = Bytes::copy_from_slice(&scratch[..size]);
             Poll::Ready(Ok(size > 0))
-        })
+        });
+        // The client may wait for what TLS has to say before it goes on.
+        if filled.is_pending()
+            && let Poll::Ready(Err(error)) = self.poll_write(&mut &[][..], context)
+        {
+            return Poll::Ready(Err(error));
+        }
+        filled
     }
 
     /// Reads and discards until the input has ended.
@@ -85,13 +92,13 @@ impl Wire {
 
     /// Writes all of `bytes`, as long as the client takes some now and then.
     async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
+        while self.is_unwritten(bytes) {
             let some = poll_fn(|context| {
                 loop {
                     ready!(self.stream.poll_writable(context));
-                    match self.try_write(bytes)? {
-                        0 => {}
-                        size => return Poll::Ready(io::Result::Ok(size)),
+                    match self.stream.try_write(bytes) {
+                        Err(error) if is_for_now(&error) => {}
+                        done => return Poll::Ready(done),
                     }
                 }
             });
@@ -103,13 +110,13 @@ impl Wire {
         Ok(())
     }
 
-    /// Writes all of `bytes`, which become what is still to be written.
+    /// Writes all of `bytes`, which become what is still to be written, and what is left of before.
     pub(crate) fn poll_write(
         &self,
         bytes: &mut &[u8],
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        while !bytes.is_empty() {
+        while self.is_unwritten(bytes) {
             ready!(self.stream.poll_writable(context));
             *bytes = &bytes[self.try_write(bytes)?..];
         }
@@ -119,9 +126,18 @@ impl Wire {
     /// Writes as much as the socket takes now, which may be nothing.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self.stream.try_write(bytes) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            Err(error) if is_for_now(&error) => Ok(0),
             done => done,
         }
     }
+
+    /// Whether something is left of `bytes` or of what was written before them.
+    fn is_unwritten(&self, bytes: &[u8]) -> bool {
+        !bytes.is_empty() || self.stream.has_unsent()
+    }
+}
+
+/// Whether a write may do better later.
+fn is_for_now(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::{Ending, SlowConsumer, Terms, Traffic};
 use crate::message::End;
-use crate::outgoing::Outgoing;
+use crate::outgoing::{Batch, Outgoing};
 use crate::stream::Stream;
 
 /// How long a slow consumer has to take what was half written to it, and why it is closed.
@@ -260,10 +260,15 @@ impl Outbox {
         self.blocked_since = None;
     }
 
+    /// Whether nothing is left to write, here and in the stream.
+    fn is_written(&self) -> bool {
+        self.outgoing.is_empty() && !self.stream.as_ref().is_some_and(|stream| stream.has_unsent())
+    }
+
     /// Whether there is something to write that nobody else is about to.
     pub(super) fn wants_its_turn(&self) -> bool {
         !self.is_due
-            && !self.outgoing.is_empty()
+            && !self.is_written()
             && !self.has_failed
             && !self.is_writing
             && self.blocked_since.is_none()
@@ -275,7 +280,7 @@ impl Outbox {
     /// when only it can go on.
     pub(super) fn flush(outbox: &mut MutexGuard<'_, Self>, terms: &Terms, now: Instant) {
         for _ in 0..WRITES_IN_A_TURN {
-            if outbox.outgoing.is_empty()
+            if outbox.is_written()
                 || outbox.has_failed
                 || outbox.is_writing
                 || outbox.blocked_since.is_some()
@@ -288,7 +293,7 @@ impl Outbox {
                 break;
             }
         }
-        let is_over = outbox.outgoing.is_empty() && outbox.ending.is_some();
+        let is_over = outbox.is_written() && outbox.ending.is_some();
         if !outbox.is_writing && (is_over || std::mem::take(&mut outbox.is_awaited)) {
             outbox.wake();
         }
@@ -305,7 +310,7 @@ impl Outbox {
                 outbox.is_awaited = true;
                 return Poll::Pending;
             }
-            if outbox.outgoing.is_empty() {
+            if outbox.is_written() {
                 return Poll::Ready(Ok(()));
             }
             if outbox.has_failed {
@@ -334,7 +339,11 @@ impl Outbox {
         let Some(stream) = outbox.stream.clone() else {
             return Err(io::ErrorKind::NotConnected.into());
         };
-        let Some(batch) = outbox.outgoing.begin_write() else { return Ok(()) };
+        let batch = match outbox.outgoing.begin_write() {
+            Some(batch) => batch,
+            None if stream.has_unsent() => Batch::Unsent,
+            None => return Ok(()),
+        };
         outbox.is_writing = true;
         let written = MutexGuard::unlocked(outbox, || batch.write(&stream));
         outbox.is_writing = false;

@@ -1,15 +1,20 @@
 //! What an outbox accepts, lets wait and refuses. The socket takes nothing unless a test says so,
 //! and the clock stands still.
 
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::task::noop_waker;
 use kuiperbelt_websocket::CloseCode;
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 
 use super::*;
+use crate::tls::Tls;
 
 /// A session whose messages are written one by one, when a test says so.
 struct Connected {
@@ -350,6 +355,63 @@ async fn a_full_socket_is_left_to_the_connection() {
     flushed.unwrap();
     assert!(session.blocked_since().is_none());
     assert!(rest.ends_with(&frame(&large)));
+}
+
+/// What TLS has encrypted counts as written, and is on its way all the same.
+#[tokio::test]
+async fn what_is_encrypted_is_not_forgotten() {
+    let (tls, root) = Tls::of_localhost();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let ours = Stream::from(ours).over_tls(tls.connection().unwrap());
+    let greeting = tokio::task::spawn_blocking(move || client(theirs, root));
+    let reading = std::future::poll_fn(|context| ours.poll_read(context, &mut &mut [0; 100][..]));
+    assert_eq!(reading.await.unwrap(), 5, "its greeting");
+    let mut client = greeting.await.unwrap();
+
+    let connected = Connected::with(usize::MAX);
+    let session = &connected.session;
+    session.open(Arc::new(ours));
+    let large = "x".repeat(50_000);
+    let mut sent = 0;
+    while session.blocked_since().is_none() {
+        assert_eq!(connected.send(&large), ACCEPTED);
+        sent += 1;
+        served(session).await;
+    }
+    assert!(session.outbox().outgoing.is_empty(), "all is encrypted");
+    assert_eq!(connected.send("last"), ACCEPTED);
+    assert!(!session.outbox().is_due, "nothing can be written now");
+    let mut flushing = Box::pin(std::future::poll_fn(|context| session.poll_flush(context)));
+    assert!((&mut flushing).now_or_never().is_none());
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut all = vec![0; frame(&large).len() * sent + frame("last").len()];
+        client.read_exact(&mut all).unwrap();
+        all
+    });
+    flushing.await.unwrap();
+    assert!(session.blocked_since().is_none());
+    assert!(reading.await.unwrap().ends_with(&frame("last")));
+}
+
+/// A client that has greeted its server. Blocks: to be called where that is allowed.
+fn client(
+    socket: UnixStream,
+    root: CertificateDer<'static>,
+) -> StreamOwned<ClientConnection, std::os::unix::net::UnixStream> {
+    let socket = socket.into_std().unwrap();
+    socket.set_nonblocking(false).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(root).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut client = StreamOwned::new(connection, socket);
+    client.write_all(b"hello").unwrap();
+    client
 }
 
 #[tokio::test]
