@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::header::CONTENT_TYPE;
 use kuiperbelt::{
     Answer, Answering, Doors, Hub, Lead, Limits, Listener, Options, SamePath, Server, Service,
-    SocketDoor, answer,
+    SocketDoor, Tls, answer,
 };
 use tracing::info;
 
@@ -18,6 +18,7 @@ use crate::access_log::logged;
 use crate::backend_api::{self, BackendApi};
 use crate::callback::target::Target;
 use crate::callback::{self, Callbacks};
+use crate::certificate;
 use crate::config::{ApiListen, Config, DuplicateSession, Listen, Loaded};
 use crate::demo;
 
@@ -79,6 +80,7 @@ impl App {
     /// Builds the server of a configuration and binds its sockets.
     pub(crate) fn build(loaded: &Loaded) -> Result<Self, StartError> {
         let config = &loaded.config;
+        let tls = tls(loaded)?;
         let mut app = Self::without_listeners(config);
         let (public, api) = app.doors(config)?;
         let (key, value, bound) = match &config.listen {
@@ -86,8 +88,11 @@ impl App {
             Listen::Unix(path) => ("sock", path.display().to_string(), Listener::unix(path)),
         };
         let at = |key, value| format!("{}: {key} {value}", loaded.place_of(key));
-        let bound =
+        let mut bound =
             bound.map_err(|error| StartError::listen(key == "sock", at(key, value), &error))?;
+        if let Some(tls) = tls {
+            bound = bound.with_tls(tls);
+        }
         app.listeners.push((bound, public));
         if let Some(listen) = &config.api_listen {
             let (value, bound) = match listen {
@@ -103,6 +108,11 @@ impl App {
         }
         app.say_where();
         Ok(app)
+    }
+
+    /// Whether [`build`](Self::build) would find the files that it needs.
+    pub(crate) fn check(loaded: &Loaded) -> Result<(), StartError> {
+        tls(loaded).map(drop)
     }
 
     /// Builds the demonstration: a gateway on loopback, the chat page, and a backend beside it.
@@ -198,7 +208,8 @@ impl App {
         for ((listener, _), purpose) in self.listeners.iter().zip([None, Some("api")]) {
             let port = listener.address().map(|address| address.port().to_string());
             let sock = listener.path().map(|path| path.display().to_string());
-            info!(port, sock, "for" = purpose, "listen start");
+            let tls = listener.speaks_tls().then_some(true);
+            info!(port, sock, tls, "for" = purpose, "listen start");
         }
     }
 
@@ -220,6 +231,16 @@ enum Call {
     Close,
     Stats,
     Ping,
+}
+
+/// What the public listener shows its clients, if it speaks TLS.
+fn tls(loaded: &Loaded) -> Result<Option<Tls>, StartError> {
+    let Some(files) = &loaded.config.tls else { return Ok(None) };
+    certificate::load(&files.cert, &files.key).map(Some).map_err(|bad| {
+        let path = if bad.key == "tls.cert" { &files.cert } else { &files.key };
+        let place = format!("{}: {} {}", loaded.place_of(bad.key), bad.key, path.display());
+        StartError { what: "load tls error", place, reason: bad.reason }
+    })
 }
 
 fn callback_config(config: &Config) -> callback::Config {

@@ -37,7 +37,6 @@ pub(crate) use self::environment::Environment;
 pub(crate) struct Config {
     pub(crate) listen: Listen,
     /// Of the public listener; `api_listen` is always plain.
-    #[allow(dead_code, reason = "read by the public listener once it speaks TLS")]
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) api_listen: Option<ApiListen>,
     /// Each of them opens the backend API; without any it is open.
@@ -95,7 +94,6 @@ pub(crate) enum Listen {
 
 /// PEM files; whether they can be read and fit together is found out where they are loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "read by the public listener once it speaks TLS")]
 pub(crate) struct TlsFiles {
     pub(crate) cert: PathBuf,
     pub(crate) key: PathBuf,

@@ -85,7 +85,7 @@ async fn run(command: Command, loaded: Loaded) -> Result<(), String> {
     Ok(())
 }
 
-/// Says what is wrong with a configuration that could be read.
+/// Says what is wrong with a configuration that could be read, and with the files it names.
 fn check(loaded: &Loaded) -> ExitCode {
     for warning in &loaded.warnings {
         if warning.kind.fails_check() {
@@ -94,7 +94,11 @@ fn check(loaded: &Loaded) -> ExitCode {
             warn!("{warning}");
         }
     }
-    if loaded.warnings.iter().any(|warning| warning.kind.fails_check()) {
+    let unstartable = App::check(loaded).err();
+    if let Some(failure) = &unstartable {
+        error!("{failure}");
+    }
+    if unstartable.is_some() || loaded.warnings.iter().any(|warning| warning.kind.fails_check()) {
         return ExitCode::FAILURE;
     }
     print(&format!("{} is valid\n", loaded.name()))

@@ -8,6 +8,7 @@ mod access_log;
 mod app;
 mod backend_api;
 mod callback;
+mod certificate;
 mod config;
 mod demo;
 mod flags;

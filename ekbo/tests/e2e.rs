@@ -72,6 +72,8 @@ mod e2e {
     mod stop;
     /// Templates in the configuration file.
     mod templates;
+    /// The gateway over `wss://` and `https://`.
+    mod tls;
     /// Listening on a unix socket.
     mod unix_socket;
     /// The WebSocket handshake and Origin.

@@ -79,6 +79,11 @@ impl Listener {
         self
     }
 
+    /// Whether it was made to speak TLS.
+    pub const fn speaks_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// The TCP address, with the port that the system chose.
     pub fn address(&self) -> Option<SocketAddr> {
         match &self.socket {

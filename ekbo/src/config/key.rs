@@ -197,7 +197,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::new("close_callback_on_api_close", Kind::Switch, "false")
         .means("whether a session closed by the backend gets a close callback, as in v1.4.1"),
     Key::new("handshake_timeout", Kind::Duration, "30s")
-        .means("longest wait for the head of a request; 0 waits for ever"),
+        .means("longest wait for the TLS handshake and the head of a request; 0 waits for ever"),
     Key::new("idle_timeout", Kind::Duration, "0")
         .means("a session without any traffic for so long is ended; 0 keeps it"),
     Key::new("write_timeout", Kind::Duration, "30s")

@@ -54,9 +54,16 @@ impl Browser {
     /// profile.
     #[track_caller]
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with more flags for Chromium.
+    #[track_caller]
+    pub(crate) fn start_with(more: &[&str]) -> Self {
         let driver = Driver::start();
         let profile = Directory::new();
-        let mut flags = FLAGS.map(str::to_owned).to_vec();
+        let mut flags: Vec<String> =
+            FLAGS.iter().chain(more).map(|&flag| flag.to_owned()).collect();
         flags.push(format!("--user-data-dir={}", profile.path().display()));
         let wish = json!({"capabilities": {"alwaysMatch": {
             "browserName": "chrome",

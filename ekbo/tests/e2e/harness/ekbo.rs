@@ -24,6 +24,9 @@ use super::http::{Http, Response};
 use super::system::{self, Signal};
 use super::wire::Wire;
 
+/// The file with the certificate of an `ekbo` over TLS, in its working directory.
+const CERTIFICATE: &str = "certificate.pem";
+
 /// A running `ekbo`.
 pub(crate) struct Ekbo {
     process: Child,
@@ -39,6 +42,8 @@ pub(crate) struct Ekbo {
 pub(crate) enum Listener {
     Port(u16),
     Socket(PathBuf),
+    /// A port for TLS, and the certificate to trust.
+    TlsPort(u16, PathBuf),
 }
 
 /// The counters of `/stats`.
@@ -85,7 +90,7 @@ impl Ekbo {
     #[track_caller]
     pub(crate) fn port(&self) -> u16 {
         match &self.public {
-            Listener::Port(port) => *port,
+            Listener::Port(port) | Listener::TlsPort(port, _) => *port,
             Listener::Socket(path) => panic!("it listens on {}", path.display()),
         }
     }
@@ -115,7 +120,7 @@ impl Ekbo {
     /// What a client writes into `Host`.
     pub(crate) fn host(&self) -> String {
         match &self.public {
-            Listener::Port(port) => format!("127.0.0.1:{port}"),
+            Listener::Port(port) | Listener::TlsPort(port, _) => format!("127.0.0.1:{port}"),
             Listener::Socket(_) => "localhost".to_owned(),
         }
     }
@@ -248,6 +253,9 @@ impl Listener {
     fn of(line: &LogLine, directory: &Path) -> Self {
         let field = |name: &str| line.fields[name].as_str().map(str::to_owned);
         match (field("port"), field("sock")) {
+            (Some(port), None) if line.fields["tls"] == true => {
+                Self::TlsPort(port.parse().unwrap(), directory.join(CERTIFICATE))
+            }
             (Some(port), None) => Self::Port(port.parse().unwrap()),
             (None, Some(path)) => Self::Socket(directory.join(path)),
             _ => panic!("neither port nor sock: {line:?}"),
@@ -258,6 +266,9 @@ impl Listener {
     pub(crate) fn wire(&self) -> Wire {
         match self {
             Self::Port(port) => Wire::tcp((Ipv4Addr::LOCALHOST, *port).into()),
+            Self::TlsPort(port, certificate) => {
+                Wire::tls((Ipv4Addr::LOCALHOST, *port).into(), certificate)
+            }
             Self::Socket(path) => Wire::unix(path),
         }
     }

@@ -5,9 +5,12 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::{ServerConnection, StreamOwned};
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection, StreamOwned};
 
 use super::clock::PATIENCE;
 
@@ -15,7 +18,10 @@ use super::clock::PATIENCE;
 pub(crate) enum Wire {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// The server's end of TLS.
     Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
+    /// The client's.
+    TlsClient(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 /// How the other side ended a connection without a word of its protocol.
@@ -32,6 +38,22 @@ impl Wire {
             .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
         stream.set_nodelay(true).unwrap();
         Self::Tcp(stream).with_patience(Some(PATIENCE))
+    }
+
+    /// Connects over TLS to a server that has this certificate. The handshake comes with the first
+    /// bytes.
+    #[track_caller]
+    pub(crate) fn tls(address: SocketAddr, certificate: &Path) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connection = ClientConnection::new(config.into(), address.ip().into()).unwrap();
+        let Self::Tcp(stream) = Self::tcp(address) else { unreachable!() };
+        Self::TlsClient(Box::new(StreamOwned::new(connection, stream)))
     }
 
     /// Connects to a unix socket. Reading and writing give up after [`PATIENCE`].
@@ -53,7 +75,7 @@ impl Wire {
                 stream.set_read_timeout(patience).unwrap();
                 stream.set_write_timeout(patience).unwrap();
             }
-            Self::Tcp(_) | Self::Tls(_) => {
+            Self::Tcp(_) | Self::Tls(_) | Self::TlsClient(_) => {
                 let stream = self.as_tcp().unwrap();
                 stream.set_read_timeout(patience).unwrap();
                 stream.set_write_timeout(patience).unwrap();
@@ -66,6 +88,7 @@ impl Wire {
         match self {
             Self::Tcp(stream) => Some(stream),
             Self::Tls(stream) => Some(&stream.sock),
+            Self::TlsClient(stream) => Some(&stream.sock),
             Self::Unix(_) => None,
         }
     }
@@ -74,7 +97,9 @@ impl Wire {
     pub(crate) fn another(&self) -> Self {
         match self {
             Self::Unix(stream) => Self::Unix(stream.try_clone().unwrap()),
-            Self::Tcp(_) | Self::Tls(_) => Self::Tcp(self.as_tcp().unwrap().try_clone().unwrap()),
+            Self::Tcp(_) | Self::Tls(_) | Self::TlsClient(_) => {
+                Self::Tcp(self.as_tcp().unwrap().try_clone().unwrap())
+            }
         }
     }
 
@@ -82,7 +107,9 @@ impl Wire {
     pub(crate) fn shutdown(&self, how: Shutdown) {
         let _ = match self {
             Self::Unix(stream) => stream.shutdown(how),
-            Self::Tcp(_) | Self::Tls(_) => self.as_tcp().unwrap().shutdown(how),
+            Self::Tcp(_) | Self::Tls(_) | Self::TlsClient(_) => {
+                self.as_tcp().unwrap().shutdown(how)
+            }
         };
     }
 }
@@ -93,6 +120,7 @@ impl Read for Wire {
             Self::Tcp(stream) => stream.read(buffer),
             Self::Unix(stream) => stream.read(buffer),
             Self::Tls(stream) => stream.read(buffer),
+            Self::TlsClient(stream) => stream.read(buffer),
         }
     }
 }
@@ -103,6 +131,7 @@ impl Write for Wire {
             Self::Tcp(stream) => stream.write(bytes),
             Self::Unix(stream) => stream.write(bytes),
             Self::Tls(stream) => stream.write(bytes),
+            Self::TlsClient(stream) => stream.write(bytes),
         }
     }
 
@@ -111,6 +140,7 @@ impl Write for Wire {
             Self::Tcp(stream) => stream.flush(),
             Self::Unix(stream) => stream.flush(),
             Self::Tls(stream) => stream.flush(),
+            Self::TlsClient(stream) => stream.flush(),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use super::super::clock::{eventually, patiently};
 use super::super::directory::Directory;
 use super::log::Log;
-use super::{Ekbo, Listener};
+use super::{CERTIFICATE, Ekbo, Listener};
 
 /// Everything a process of `ekbo` is given. Of the test's own environment it sees nothing.
 pub(crate) struct EkboPlan {
@@ -102,6 +102,15 @@ impl EkboPlan {
     pub(crate) fn on_unix_socket(self) -> Self {
         let path = self.directory.join("ekbo.sock");
         self.set("sock", path.to_str().unwrap())
+    }
+
+    /// Speaks TLS, under a certificate that nobody else knows, as 127.0.0.1 and `localhost`.
+    pub(crate) fn over_tls(self) -> Self {
+        let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let identity = rcgen::generate_simple_self_signed(names).unwrap();
+        self.directory.write(CERTIFICATE, identity.cert.pem());
+        self.directory.write("key.pem", identity.signing_key.serialize_pem());
+        self.set("tls.cert", CERTIFICATE).set("tls.key", "key.pem")
     }
 
     /// Its working directory, which is there before the start.
