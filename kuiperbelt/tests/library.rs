@@ -6,6 +6,8 @@
 mod library {
     /// What every codec of Rocket keeps to.
     mod codec;
+    /// The Rocket protocol, as its clients see it.
+    mod rocket;
 }
 
 use std::collections::HashMap;

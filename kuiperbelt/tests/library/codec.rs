@@ -31,6 +31,7 @@ const JSON: Notation<Json> = Notation {
     invalid: &[b"{}", b"null", b"{\"a\":1}", b"{\"a\":\"b\"}", b"{\"a\":true,\"b\":true}", b"[]"],
 };
 
+#[cfg(feature = "msgpack")]
 const MESSAGE_PACK: Notation<MessagePack> = Notation {
     codec: MessagePack,
     kind: Kind::Binary,
@@ -115,6 +116,7 @@ fn json_keeps_the_contract() {
     keeps_the_contract(&JSON);
 }
 
+#[cfg(feature = "msgpack")]
 #[test]
 fn message_pack_keeps_the_contract() {
     keeps_the_contract(&MESSAGE_PACK);
@@ -131,6 +133,7 @@ proptest! {
         passes_on(&JSON, &members, &harm);
     }
 
+    #[cfg(feature = "msgpack")]
     #[test]
     fn message_pack_passes_on_any_data(members in members(), harm in harm()) {
         passes_on(&MESSAGE_PACK, &members, &harm);
