@@ -82,7 +82,7 @@ fn tests() -> Vec<(String, Vec<String>)> {
 }
 
 /// The ids at the head of a comment, before its colon, divided by commas: `KB-CFG-1`, `D5`, `A4`,
-/// `A-7`, `Line 3`, `5.3 row 2`. What looks otherwise is a hint where to read on.
+/// `A-7`, `Line 3`, `5.3 row 2`, `RK-4.2-1`, `R5`. What looks otherwise is a hint where to read on.
 fn ids(comment: &str) -> Vec<String> {
     let head = comment.split(": ").next().unwrap_or_default();
     let words = head.split(',').map(|word| word.trim().trim_end_matches(':'));
@@ -91,12 +91,13 @@ fn ids(comment: &str) -> Vec<String> {
 
 fn is_id(word: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let prefixes = ["A-", "F-", "A", "D", "Q", "Line "];
+    let prefixes = ["A-", "F-", "A", "D", "Q", "R", "Line "];
     let is_numbered = |prefix: &&str| word.strip_prefix(*prefix).is_some_and(is_number);
     let is_row = word
         .split_once(" row ")
         .is_some_and(|(table, row)| is_number(row) && table.split('.').all(is_number));
-    word.starts_with("KB-") || is_row || prefixes.iter().any(is_numbered)
+    let is_named = word.starts_with("KB-") || word.starts_with("RK-");
+    is_named || is_row || prefixes.iter().any(is_numbered)
 }
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
