@@ -16,17 +16,14 @@
 //! payload of `publish`. A channel comes with its first subscriber and stays.
 //!
 //! ```
-//! use std::sync::Arc;
+//! use kuiperbelt::Server;
 //! use kuiperbelt::rocket::{Credentials, Rocket, Settings};
-//! use kuiperbelt::{Doors, Hub, Lead, SocketDoor};
 //!
 //! let credentials = Credentials { read_only: String::new(), read_write: "secret".into() };
 //! let settings = Settings { credentials, ..Settings::default() };
-//! let hub = Hub::new();
-//! let chat = Rocket::new(&hub, "/chat", settings);
-//! let door = SocketDoor::new(&hub, chat.clone(), chat.options());
-//! let mut doors = Doors::closed();
-//! doors.add("/chat", Lead::Socket(Arc::new(door)))?;
+//! let mut server = Server::new();
+//! let chat = Rocket::new(server.hub(), "/chat", settings);
+//! server.door_with("/chat", chat.clone(), chat.options())?;
 //! // The program publishes, too.
 //! assert_eq!(chat.publish("news", [("event".into(), "hello".into())].into_iter().collect()), None);
 //! # Ok::<_, kuiperbelt::SamePath>(())
@@ -94,8 +91,8 @@ impl Default for Settings {
     }
 }
 
-/// A hub of the Rocket protocol, to be put behind a [`SocketDoor`](crate::SocketDoor) as its
-/// handler. Clones are cheap and mean the same hub.
+/// A hub of the Rocket protocol, to be put behind a door as its handler, with its
+/// [`options`](Self::options). Clones are cheap and mean the same hub.
 pub struct Rocket<C = Json>(Arc<Inner<C>>);
 
 struct Inner<C> {

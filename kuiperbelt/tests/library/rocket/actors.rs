@@ -1,11 +1,9 @@
 //! A server with Rocket hubs, and clients of them.
 
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::time::Duration;
 
 use kuiperbelt::rocket::{Credentials, Rocket, Settings};
-use kuiperbelt::{CancellationToken, Doors, Hub, Lead, Listener, SocketDoor, serve};
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 use tungstenite::client::IntoClientRequest as _;
@@ -36,22 +34,17 @@ impl Server {
     }
 
     pub(super) fn with(settings: Settings) -> Self {
-        let hub = Hub::new();
-        let rocket = Rocket::new(&hub, "/echo", settings);
-        let door = SocketDoor::new(&hub, rocket.clone(), rocket.options());
-        Self::behind(rocket, [("/echo", door)])
+        let mut server = kuiperbelt::Server::new();
+        let rocket = Rocket::new(server.hub(), "/echo", settings);
+        server.door_with("/echo", rocket.clone(), rocket.options()).unwrap();
+        Self::run(rocket, server)
     }
 
-    pub(super) fn behind<const N: usize>(rocket: Rocket, doors: [(&str, SocketDoor); N]) -> Self {
+    /// Runs a server with doors to `rocket`, and whatever else.
+    pub(super) fn run(rocket: Rocket, mut server: kuiperbelt::Server) -> Self {
         let runtime = Runtime::new().unwrap();
-        let _entered = runtime.enter();
-        let mut all = Doors::closed();
-        for (path, door) in doors {
-            all.add(path, Lead::Socket(Arc::new(door))).unwrap();
-        }
-        let listener = Listener::tcp(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        let address = listener.address().unwrap();
-        runtime.spawn(serve(listener, Arc::new(all), None, CancellationToken::new()));
+        let address = runtime.block_on(server.bind("127.0.0.1:0")).unwrap()[0];
+        runtime.spawn(server.run(std::future::pending()));
         Self { rocket, address, _runtime: runtime }
     }
 

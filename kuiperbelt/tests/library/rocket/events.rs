@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::thread;
 
 use kuiperbelt::rocket::{Credentials, PublishError, Rocket, Settings};
-use kuiperbelt::{Hub, SocketDoor};
 
 use super::actors::*;
 
@@ -351,13 +350,13 @@ fn disconnect() {
 /// RK-1: hubs share nothing: neither channels nor secrets nor logins.
 #[test]
 fn hubs_are_apart() {
-    let hub = Hub::new();
+    let mut server = kuiperbelt::Server::new();
     let settings = Settings { credentials: secrets(), ..Settings::default() };
-    let echo = Rocket::new(&hub, "/echo", settings);
-    let other = Rocket::new(&hub, "/other", Settings::default());
-    let door = |rocket: &Rocket| SocketDoor::new(&hub, rocket.clone(), rocket.options());
-    let doors = [("/echo", door(&echo)), ("/other", door(&other))];
-    let server = Server::behind(echo, doors);
+    let echo = Rocket::new(server.hub(), "/echo", settings);
+    let other = Rocket::new(server.hub(), "/other", Settings::default());
+    server.door_with("/echo", echo.clone(), echo.options()).unwrap();
+    server.door_with("/other", other.clone(), other.options()).unwrap();
+    let server = Server::run(echo, server);
     let mut here = server.listener("c");
     let mut there = server.client_at("/other");
     assert_eq!(there.auth("read-write", "any"), OK);

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use kuiperbelt::rocket::{Rocket, Settings};
-use kuiperbelt::{Hub, SocketDoor};
 use tokio::time::Instant;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -19,11 +18,11 @@ fn what_a_hub_tells() {
     let lines = Lines::default();
     // For the whole process: hubs of other tests have other paths.
     tracing::subscriber::set_global_default(lines.clone()).unwrap();
-    let hub = Hub::new();
+    let mut server = kuiperbelt::Server::new();
     let settings = Settings { credentials: secrets(), ..Settings::default() };
-    let rocket = Rocket::new(&hub, "/told", settings);
-    let door = SocketDoor::new(&hub, rocket.clone(), rocket.options());
-    let server = Server::behind(rocket, [("/told", door)]);
+    let rocket = Rocket::new(server.hub(), "/told", settings);
+    server.door_with("/told", rocket.clone(), rocket.options()).unwrap();
+    let server = Server::run(rocket, server);
     let mut client = server.client_at("/told");
     assert_eq!(client.auth("read-only", "wrong"), INVALID_CREDENTIALS);
     client.log_in("read-only");

@@ -121,14 +121,13 @@ fn frames_that_end_the_connection() {
 fn message_pack() {
     use kuiperbelt::codec::MessagePack;
     use kuiperbelt::rocket::Rocket;
-    use kuiperbelt::{Hub, SocketDoor};
 
     const OK: &[u8] = b"\x81\xa2ok\xc3";
-    let hub = Hub::new();
-    let packed = Rocket::with_codec(&hub, "/packed", Settings::default(), MessagePack);
-    let door = SocketDoor::new(&hub, packed.clone(), packed.options());
-    let json = Rocket::new(&hub, "/json", Settings::default());
-    let server = Server::behind(json, [("/packed", door)]);
+    let mut server = kuiperbelt::Server::new();
+    let packed = Rocket::with_codec(server.hub(), "/packed", Settings::default(), MessagePack);
+    server.door_with("/packed", packed.clone(), packed.options()).unwrap();
+    let json = Rocket::new(server.hub(), "/json", Settings::default());
+    let server = Server::run(json, server);
     let mut client = server.client_at("/packed");
     let mut hear = |event: Option<&[u8]>| {
         if let Some(event) = event {
