@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use kuiperbelt::codec::{
-    Codec, Data, Event, InvalidData, Json, MessagePack, Payload, Reply, Value,
-};
+#[cfg(feature = "msgpack")]
+use kuiperbelt::codec::MessagePack;
+use kuiperbelt::codec::{Codec, Data, Event, InvalidData, Json, Payload, Reply, Value};
 use kuiperbelt::{Kind, Message, Received};
 use proptest::prelude::*;
 use serde_json::value::RawValue;
