@@ -104,8 +104,8 @@ fn text(mut value: &[u8]) -> Option<&str> {
     std::str::from_utf8(value.get(..length as usize)?).ok()
 }
 
-/// Takes one value off, with everything inside. Counts the values that are to come instead of
-/// going into them; each has at least a byte, so that none is awaited in vain.
+/// Takes one value off, with everything inside. It counts the values that are to come instead of
+/// going into them. Each has at least a byte: what is announced in vain ends with the message.
 fn take_value<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], InvalidData> {
     let start = *rest;
     let mut awaited = 1;
@@ -141,9 +141,6 @@ fn take_value<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], InvalidData> {
         };
         *rest = rest.get(bytes..).ok_or(InvalidData)?;
         awaited = usize::saturating_add(awaited - 1, values);
-        if awaited > rest.len() {
-            return Err(InvalidData);
-        }
     }
     Ok(&start[..start.len() - rest.len()])
 }
