@@ -175,6 +175,8 @@ impl App {
             Arc::new(move |request| match call {
                 Call::Send => api.send(request),
                 Call::Close => api.close(request),
+                Call::Publish => api.publish(request),
+                Call::Broadcast => api.broadcast(request),
                 Call::Stats => {
                     let api = Arc::clone(&api);
                     Answering::later(async move { api.stats(request).await })
@@ -199,6 +201,8 @@ impl App {
         };
         add(doors, &paths.send, Lead::Http(logged(service(Call::Send), log)))?;
         add(doors, &paths.close, Lead::Http(logged(service(Call::Close), log)))?;
+        add(doors, &paths.publish, Lead::Http(logged(service(Call::Publish), log)))?;
+        add(doors, &paths.broadcast, Lead::Http(logged(service(Call::Broadcast), log)))?;
         add(doors, &paths.stats, Lead::Http(service(Call::Stats)))?;
         Ok((public, private))
     }
@@ -229,6 +233,8 @@ impl App {
 enum Call {
     Send,
     Close,
+    Publish,
+    Broadcast,
     Stats,
     Ping,
 }

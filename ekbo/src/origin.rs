@@ -1,4 +1,4 @@
-//! Which Origins may open a WebSocket.
+//! Which Origins may open a WebSocket, and which is our own.
 
 use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, Uri};
@@ -22,15 +22,18 @@ impl OriginPolicy {
         let origin = text(ORIGIN);
         match self {
             Self::None => true,
-            Self::SameOrigin => origin.is_none_or(|origin| {
-                authority(origin).is_some_and(|origin| origin.eq_ignore_ascii_case(host))
-            }),
+            Self::SameOrigin => origin.is_none_or(|origin| is_own(origin, host)),
             Self::SameHostname => origin.and_then(authority).is_some_and(|origin| {
                 let (origin, host) = (hostname(&origin), hostname(host));
                 !origin.is_empty() && origin.eq_ignore_ascii_case(host)
             }),
         }
     }
+}
+
+/// Whether an Origin has the host and port of `host`, the value of the field of that name.
+pub(crate) fn is_own(origin: &str, host: &str) -> bool {
+    authority(origin).is_some_and(|origin| origin.eq_ignore_ascii_case(host))
 }
 
 /// `host[:port]` of an Origin; `null` and what cannot be read have none.

@@ -54,6 +54,8 @@ mod e2e {
     mod log;
     /// Frames that break the rules.
     mod protocol;
+    /// `/publish` and `/broadcast`.
+    mod publish;
     /// The queue of a session, and who waits for it.
     mod queue;
     /// Clients that others wrote.

@@ -46,6 +46,11 @@ impl Fields {
         self.places.is_empty()
     }
 
+    /// The names, in the order and spelling in which they came.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.places.iter().map(|place| self.at(place.name, place.name_length))
+    }
+
     /// The value of the first field with this name.
     pub fn get(&self, name: &HeaderName) -> Option<&[u8]> {
         let name = name.as_str().as_bytes();
@@ -135,10 +140,7 @@ pub struct TooMuch;
 /// The names: values may be secrets.
 impl fmt::Debug for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |place: &Place| self.at(place.name, place.name_length);
-        f.debug_list()
-            .entries(self.places.iter().map(|p| String::from_utf8_lossy(name(p))))
-            .finish()
+        f.debug_list().entries(self.names().map(String::from_utf8_lossy)).finish()
     }
 }
 
@@ -163,6 +165,10 @@ mod tests {
         assert_eq!(fields.len(), 5);
         assert_eq!(fields.get(&HOST), Some(&b"h"[..]));
         assert_eq!(fields.get(&ACCEPT), None);
+        assert_eq!(
+            fields.names().collect::<Vec<_>>(),
+            [&b"Host"[..], b"X-A", b"x-a", b"X-B", b"X-a"]
+        );
         assert_eq!(fields.get_all(&name).collect::<Vec<_>>(), [&b"1"[..], b"", b"3"]);
         assert_eq!(fields.places_of(&name).collect::<Vec<_>>(), [1, 2, 4]);
         let map = fields.to_map().unwrap();

@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method};
 use kuiperbelt::{Answer, Metric, Metrics, Request};
 
-use super::{BackendApi, Refused};
+use super::BackendApi;
+use super::access::Reach;
 
 /// A number, by its name in JSON and its name in the lines.
 struct Counter {
@@ -37,8 +38,8 @@ const LINES: [usize; 6] = [0, 1, 3, 5, 2, 4];
 impl BackendApi {
     /// Any method; the format is asked for by the query or a form.
     pub(crate) async fn stats(&self, request: Request) -> Answer {
-        if !self.is_authorized(request.fields.get(&AUTHORIZATION)) {
-            return Refused::Unauthorized.into();
+        if let Err(refused) = self.check_access(&request, Reach::All) {
+            return refused.into();
         }
         let format = self.format(request).await;
         let (kind, body) = match format.as_deref() {

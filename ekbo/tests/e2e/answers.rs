@@ -17,6 +17,12 @@ impl Response {
         self.assert_is(200, JSON, r#"{"result":"OK"}"#);
     }
 
+    /// Published, and so many are to get it.
+    #[track_caller]
+    pub(crate) fn assert_delivered(&self, count: usize) {
+        self.assert_is(200, JSON, &format!(r#"{{"result":"OK","delivered":{count}}}"#));
+    }
+
     /// A5: these targets failed, each `(text, key)`, in this order.
     #[track_caller]
     pub(crate) fn assert_failed_for<const N: usize>(&self, failures: [(&str, &str); N]) {

@@ -163,6 +163,16 @@ impl Ekbo {
         self.request("POST", "/close").sessions(keys).body(body).send()
     }
 
+    /// `/publish` of a text on the channels with these names, one header field each.
+    #[track_caller]
+    pub(crate) fn publish<const N: usize>(
+        &self,
+        channels: [&str; N],
+        body: impl AsRef<[u8]>,
+    ) -> Response {
+        self.request("POST", "/publish").channels(channels).body(body).send()
+    }
+
     #[track_caller]
     pub(crate) fn stats(&self) -> Stats {
         Stats::of(&self.get("/stats"))

@@ -33,6 +33,12 @@ impl RequestPlan {
         keys.into_iter().fold(self, Self::session)
     }
 
+    /// Adds a channel field for each name.
+    pub(crate) fn channels<const N: usize>(self, names: [&str; N]) -> Self {
+        let add = |request: Self, name| request.header("X-Kuiperbelt-Channel", name);
+        names.into_iter().fold(self, add)
+    }
+
     pub(crate) fn content_type(self, content_type: &str) -> Self {
         self.header("Content-Type", content_type)
     }

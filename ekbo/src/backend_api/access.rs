@@ -1,0 +1,186 @@
+//! Who may ask: whoever has a token; without one, for what the original did not have, only this
+//! machine. And never a web page from elsewhere, which a browser would have ask on its behalf.
+
+use std::net::SocketAddr;
+
+use http::Method;
+use http::header::{AUTHORIZATION, HOST, ORIGIN};
+use kuiperbelt::{Fields, Request};
+
+use super::BackendApi;
+use super::answer::Refused;
+use crate::origin::is_own;
+use crate::secret::Secret;
+
+/// Who may ask as long as there is no token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Everybody, as it has always been.
+    All,
+    /// Whoever is on this machine, and does not speak for somebody else.
+    Here,
+}
+
+/// What proxies say of whom they speak for, beside every `X-Forwarded-*` there is.
+const FORWARDING: [&[u8]; 11] = [
+    b"forwarded",
+    b"via",
+    b"x-real-ip",
+    b"x-client-ip",
+    b"x-cluster-client-ip",
+    b"x-original-forwarded-for",
+    b"x-original-host",
+    b"x-envoy-external-address",
+    b"true-client-ip",
+    b"cf-connecting-ip",
+    b"fastly-client-ip",
+];
+
+const FORWARDED_PREFIX: &[u8] = b"x-forwarded-";
+
+impl BackendApi {
+    /// Checks a call that changes something, before anything else is looked at.
+    pub(super) fn check_post(&self, request: &Request, reach: Reach) -> Result<(), Refused> {
+        self.check_access(request, reach)?;
+        if request.method != Method::POST {
+            return Err(Refused::NotPost);
+        }
+        if is_foreign(&request.fields) {
+            return Err(Refused::Origin);
+        }
+        Ok(())
+    }
+
+    /// Checks whether the caller may ask at all.
+    pub(super) fn check_access(&self, request: &Request, reach: Reach) -> Result<(), Refused> {
+        let may_ask = if self.config.tokens.is_empty() {
+            reach == Reach::All || is_here(request.peer, &request.fields)
+        } else {
+            has_token(&self.config.tokens, request.fields.get(&AUTHORIZATION))
+        };
+        may_ask.then_some(()).ok_or(Refused::Unauthorized)
+    }
+}
+
+fn has_token(tokens: &[Secret], authorization: Option<&[u8]>) -> bool {
+    let Some((scheme, token)) = authorization
+        .and_then(|value| str::from_utf8(value).ok())
+        .and_then(|value| value.split_once(' '))
+    else {
+        return false;
+    };
+    let token = token.trim_start().as_bytes();
+    // Every token is compared, whichever matches.
+    let matches = |found, expected: &Secret| found | expected.is(token);
+    scheme.eq_ignore_ascii_case("bearer") && tokens.iter().fold(false, matches)
+}
+
+/// Whether a request comes from this machine, over loopback or a Unix socket, and not through a
+/// proxy that says so.
+fn is_here(peer: Option<SocketAddr>, fields: &Fields) -> bool {
+    let is_forwarding = |name: &[u8]| {
+        let prefix = name.get(..FORWARDED_PREFIX.len());
+        prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(FORWARDED_PREFIX))
+            || FORWARDING.iter().any(|forwarding| name.eq_ignore_ascii_case(forwarding))
+    };
+    // A listener on all addresses sees those of IPv4 as mapped ones.
+    peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback())
+        && !fields.names().any(is_forwarding)
+}
+
+/// Whether a browser tells that a page from elsewhere has made the request.
+fn is_foreign(fields: &Fields) -> bool {
+    fields.get_all(&ORIGIN).any(|origin| {
+        let text = |bytes| str::from_utf8(bytes).unwrap_or_default();
+        !is_own(text(origin), text(fields.get(&HOST).unwrap_or_default()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+
+    fn fields(lines: &[(&'static str, &str)]) -> Fields {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(*name, value.parse().unwrap());
+        }
+        Fields::from(&map)
+    }
+
+    #[test]
+    fn this_machine_is_loopback_and_unix_sockets() {
+        let none = fields(&[("host", "x")]);
+        assert!(is_here(None, &none));
+        for (peer, expected) in [
+            ("127.0.0.1:1", true),
+            ("127.9.9.9:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("[::ffff:192.0.2.1]:1", false),
+            ("192.0.2.1:1", false),
+            ("10.0.0.1:1", false),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            ("[fe80::1]:1", false),
+        ] {
+            assert_eq!(is_here(Some(peer.parse().unwrap()), &none), expected, "{peer}");
+        }
+    }
+
+    #[test]
+    fn who_speaks_for_somebody_else_is_not_here() {
+        let peer = Some("127.0.0.1:1".parse().unwrap());
+        for name in [
+            "forwarded",
+            "via",
+            "x-forwarded-for",
+            "x-forwarded-anything",
+            "x-real-ip",
+            "true-client-ip",
+        ] {
+            let forwarded = fields(&[("host", "x"), (name, "")]);
+            assert!(!is_here(peer, &forwarded), "{name}");
+            assert!(!is_here(None, &forwarded), "{name}");
+        }
+        let others = fields(&[("host", "x"), ("x-forwarded", "1"), ("x-forward", "1")]);
+        assert!(is_here(peer, &others));
+    }
+
+    #[test]
+    fn pages_from_elsewhere() {
+        let is_foreign = |origins: &[&str]| {
+            let origins = origins.iter().map(|origin| ("origin", *origin));
+            super::is_foreign(&fields(
+                &[("host", "a:80")].into_iter().chain(origins).collect::<Vec<_>>(),
+            ))
+        };
+        assert!(!is_foreign(&[]));
+        assert!(!is_foreign(&["http://a:80"]));
+        assert!(!is_foreign(&["https://A:80"]));
+        for origin in
+            ["http://a", "http://b:80", "http://a:81", "null", "", "a:80", "http://x@a:80"]
+        {
+            assert!(is_foreign(&[origin]), "{origin}");
+        }
+        assert!(is_foreign(&["http://a:80", "http://b:80"]));
+        assert!(super::is_foreign(&fields(&[("origin", "http://a")])), "HTTP/1.0 without Host");
+    }
+
+    #[test]
+    fn tokens() {
+        let tokens = [Secret::new("one"), Secret::new("two")];
+        for (authorization, expected) in [
+            (Some("Bearer one"), true),
+            (Some("bearer  two"), true),
+            (Some("Bearer three"), false),
+            (Some("Bearer"), false),
+            (Some("Basic one"), false),
+            (None, false),
+        ] {
+            assert_eq!(has_token(&tokens, authorization.map(str::as_bytes)), expected);
+        }
+    }
+}
