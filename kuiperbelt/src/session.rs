@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -188,6 +189,19 @@ impl Session {
     /// When the client was let in.
     pub fn since(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_millis(self.0.since)
+    }
+
+    /// Where its connection comes from. Nothing over a Unix socket, and before the client has been
+    /// told that it is let in, and when the connection is lost.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        let stream = self.outbox().stream();
+        stream?.peer()
+    }
+
+    /// What its connection is: `ws`, `wss` or `unix`; empty as long as there is none.
+    pub fn transport(&self) -> &'static str {
+        let stream = self.outbox().stream();
+        stream.map_or("", |stream| stream.transport())
     }
 
     /// What it has carried so far, and what waits.

@@ -102,13 +102,11 @@ impl Stream {
     }
 
     /// The address at the other end, unless it is a Unix socket or has gone.
-    #[allow(dead_code, reason = "shown where sessions are listed")]
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.socket.peer()
     }
 
     /// What a WebSocket goes over, as lists of sessions name it: `ws`, `wss` or `unix`.
-    #[allow(dead_code, reason = "shown where sessions are listed")]
     pub(crate) const fn transport(&self) -> &'static str {
         match (self.socket.is_unix(), &self.tls) {
             (true, _) => "unix",

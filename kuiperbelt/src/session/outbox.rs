@@ -380,6 +380,11 @@ impl Outbox {
         }
     }
 
+    /// Where it is written to.
+    pub(super) fn stream(&self) -> Option<Arc<Stream>> {
+        self.stream.clone()
+    }
+
     /// The connection is to be woken from now on.
     pub(super) fn listen(&mut self, context: &Context<'_>) {
         match &mut self.waker {

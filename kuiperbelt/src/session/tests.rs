@@ -455,6 +455,23 @@ async fn who_comes_while_others_are_served_is_served_too() {
     lanes.close();
 }
 
+#[tokio::test]
+async fn where_a_connection_comes_from() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let theirs = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (ours, _) = listener.accept().await.unwrap();
+    let connected = Connected::with(1);
+    let session = &connected.session;
+    assert_eq!((session.peer(), session.transport()), (None, ""));
+    session.open(Arc::new(ours.into()));
+    assert_eq!((session.peer(), session.transport()), (theirs.local_addr().ok(), "ws"));
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    session.open(Arc::new(ours.into()));
+    assert_eq!((session.peer(), session.transport()), (None, "unix"));
+    session.shut();
+    assert_eq!((session.peer(), session.transport()), (None, ""));
+}
+
 /// With its counts of references, so that it fits what allocators have for 320.
 #[test]
 fn a_session_is_small() {
