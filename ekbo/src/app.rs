@@ -167,7 +167,7 @@ impl App {
         let log = !config.suppress_access_log;
         let not_found: Service = Arc::new(|_| answer::not_found().into());
         let otherwise = logged(not_found, log);
-        let gateway = Callbacks::new(callback_config(config));
+        let gateway = Callbacks::new(Arc::clone(&self.hub), callback_config(config));
         let gateway = SocketDoor::new(&self.hub, gateway, options(config));
         let api = Arc::new(BackendApi::new(Arc::clone(&self.hub), api_config(config)));
         let service = |call: Call| -> Service {
@@ -256,6 +256,7 @@ fn callback_config(config: &Config) -> callback::Config {
         endpoint: config.endpoint.clone(),
         set_headers: config.proxy_set_header.clone(),
         forward_session_header: config.forward_session_header,
+        receive_reply: config.receive_reply,
         max_message: config.max_message_size.unwrap_or(usize::MAX),
         invalid_text: config.invalid_text,
     }

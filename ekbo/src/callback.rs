@@ -1,7 +1,9 @@
 //! What the backend is told: the connect, establish, receive and close callbacks of a gateway
 //! path, as a `Handler`. The requests are made in `client.rs`, what they carry is decided in
-//! `headers.rs`, and `close.rs` tells of the end of a session until it is heard.
+//! `headers.rs`, what their answers ask for is done in `actions.rs`, and `close.rs` tells of the end
+//! of a session until it is heard.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,12 +11,13 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use kuiperbelt::{
-    Admission, Answer, End, Handler, Kind, Message, Received, Refusal, Session, answer,
-    offered_subprotocols,
+    Admission, Answer, End, Handler, Hub, InvalidText, Kind, Message, Received, Refusal, SendError,
+    Session, Then, answer, offered_subprotocols,
 };
 use tokio::time::Instant;
 use tracing::{debug, error, info};
 
+mod actions;
 mod client;
 mod close;
 mod connector;
@@ -24,14 +27,18 @@ mod headers;
 mod pool;
 mod request;
 mod response;
+mod state;
 pub(crate) mod target;
 
-use self::client::{CallError, Client, Reply};
+use self::actions::Actions;
+use self::client::{CallError, Client, Reply, Told};
 use self::close::Closer;
 pub(crate) use self::close::Retry;
 use self::destination::Destination;
-use self::headers::{Headers, SUBPROTOCOL};
+use self::headers::{Headers, STATE, SUBPROTOCOL};
 use self::request::Field;
+use self::response::{Wanted, WantedFields};
+use self::state::{state, with_state};
 use self::target::Target;
 use crate::log::ShownBody;
 use crate::text::{InvalidTextPolicy, message};
@@ -59,7 +66,9 @@ pub(crate) struct Config {
     pub(crate) endpoint: HeaderValue,
     pub(crate) set_headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) forward_session_header: bool,
-    /// The largest first message, in bytes.
+    /// Whether the body of an answer to the receive callback goes to the client.
+    pub(crate) receive_reply: bool,
+    /// The largest first message or reply, in bytes.
     pub(crate) max_message: usize,
     pub(crate) invalid_text: InvalidTextPolicy,
 }
@@ -67,6 +76,7 @@ pub(crate) struct Config {
 /// A gateway path: every decision is the backend's.
 #[derive(Debug)]
 pub(crate) struct Callbacks {
+    hub: Arc<Hub>,
     config: Config,
     headers: Headers,
     establish: Option<Destination>,
@@ -76,19 +86,19 @@ pub(crate) struct Callbacks {
 }
 
 impl Callbacks {
-    pub(crate) fn new(config: Config) -> Self {
+    pub(crate) fn new(hub: Arc<Hub>, config: Config) -> Self {
         let client = Client::new();
         let headers = Headers::new(&config);
         let targets = &config.targets;
         let to = |target: &Option<Target>, own: &[HeaderName]| {
             target.as_ref().map(|target| Destination::new(target, &headers, own))
         };
-        let establish = to(&targets.establish, &[]);
-        let receive = to(&targets.receive, &[CONTENT_TYPE]);
+        let establish = to(&targets.establish, &[STATE]);
+        let receive = to(&targets.receive, &[CONTENT_TYPE, STATE]);
         let close = to(&targets.close, &Closer::OWN);
         let timeout = close_timeout(targets.timeout);
         let closer = Closer::new(client.clone(), close, timeout, targets.retry);
-        Self { config, headers, establish, receive, client, closer }
+        Self { hub, config, headers, establish, receive, client, closer }
     }
 
     /// Counts from now; the same deadline serves the head of an answer and its body.
@@ -124,7 +134,7 @@ impl Callbacks {
                     key: Some(key),
                     first,
                     subprotocol: subprotocol.cloned(),
-                    then: None,
+                    then: self.then(Actions::read(&headers)),
                 })
             }
             Err(refusal) => {
@@ -132,6 +142,18 @@ impl Callbacks {
                 Err(Refusal { admitted: Some((key, end)), ..refusal })
             }
         }
+    }
+
+    /// What the answer to a connect callback has done with the session that it makes.
+    fn then(&self, actions: Actions) -> Option<Then> {
+        if actions.is_empty() {
+            return None;
+        }
+        let hub = Arc::clone(&self.hub);
+        Some(Box::new(move |session| {
+            actions.before_body(session, hub.channels());
+            actions.after_body(session);
+        }))
     }
 
     async fn first_message(
@@ -190,16 +212,24 @@ impl Handler for Callbacks {
         let Some(destination) = &self.establish else {
             return true;
         };
-        let own = [(destination.session(), session.key())];
-        let made = Box::pin(self.post(destination, &own, &Bytes::new())).await;
-        let Err(error) = made else { return true };
-        error!(
-            session = %String::from_utf8_lossy(session.key()),
-            url = %destination,
-            error = %error,
-            "establish error after upgrade"
-        );
-        false
+        let state = state(session);
+        let own = [(destination.session(), session.key()), (&STATE, state.as_bytes())];
+        let wanted = Wanted::fields(&actions::FIELDS);
+        match Box::pin(self.post(destination, with_state(&own), &Bytes::new(), wanted)).await {
+            Ok(told) => {
+                self.obey(session, told).await;
+                true
+            }
+            Err(error) => {
+                error!(
+                    session = %String::from_utf8_lossy(session.key()),
+                    url = %destination,
+                    error = %error,
+                    "establish error after upgrade"
+                );
+                false
+            }
+        }
     }
 
     async fn receive(&self, session: &Session, message: Received) {
@@ -215,21 +245,28 @@ impl Handler for Callbacks {
             body = %ShownBody(&message.payload),
             "message of a client"
         );
-        let own =
-            [(&CONTENT_TYPE, content_type.as_bytes()), (destination.session(), session.key())];
-        let made = self.post(destination, &own, &message.payload).await;
-        let Err(error) = made else { return };
-        error!(
-            session = %String::from_utf8_lossy(session.key()),
-            url = %destination,
-            error = %error,
-            "receive callback failed"
-        );
+        let state = state(session);
+        let own = [
+            (&CONTENT_TYPE, content_type.as_bytes()),
+            (destination.session(), session.key()),
+            (&STATE, state.as_bytes()),
+        ];
+        let wanted = self.wanted_of_receive();
+        match self.post(destination, with_state(&own), &message.payload, wanted).await {
+            Ok(told) if told.asks_for_nothing() => {}
+            Ok(told) => Box::pin(self.obey(session, told)).await,
+            Err(error) => error!(
+                session = %String::from_utf8_lossy(session.key()),
+                url = %destination,
+                error = %error,
+                "receive callback failed"
+            ),
+        }
     }
 
     async fn close(&self, session: &Session, end: End) {
         if self.closer.has_somebody_to_tell() {
-            Box::pin(self.closer.tell(session.key(), &end)).await;
+            Box::pin(self.closer.tell(session.key(), &state(session), &end)).await;
         }
     }
 }
@@ -241,12 +278,57 @@ impl Callbacks {
         destination: &Destination,
         own: &[Field<'_>],
         body: &Bytes,
-    ) -> Result<(), CallError> {
-        match self.client.tell(destination.draft()?, own, body, self.deadline()).await? {
-            StatusCode::OK => Ok(()),
-            other => Err(CallError::Status(other)),
-        }
+        wanted: Wanted,
+    ) -> Result<Told, CallError> {
+        let told = self.client.tell(destination.draft()?, own, body, wanted, self.deadline());
+        let told = told.await?;
+        if told.status == StatusCode::OK { Ok(told) } else { Err(CallError::Status(told.status)) }
     }
+
+    /// Does what a 200 asks for: the actions, with the reply before a close.
+    async fn obey(&self, session: &Session, told: Told) {
+        let actions = Actions::read(&told.headers);
+        actions.before_body(session, self.hub.channels());
+        let key = String::from_utf8_lossy(session.key());
+        match self.reply(session, told).await {
+            Ok(()) => {}
+            Err(ReplyError::Session(gone)) => info!(session = %key, reason = %gone, "no reply"),
+            Err(error) => error!(session = %key, error = %error, "cannot send the reply"),
+        }
+        actions.after_body(session);
+    }
+
+    /// Sends the body of an answer to the client, if there is one, as soon as there is room.
+    async fn reply(&self, session: &Session, told: Told) -> Result<(), ReplyError> {
+        let body = told.body.ok_or(ReplyError::TooLarge)?;
+        if body.is_empty() {
+            return Ok(());
+        }
+        let kind = told.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let message = message(kind, &body, self.config.invalid_text)?;
+        session.send(&message, None).await?;
+        self.hub.metrics().total_messages.increment();
+        Ok(())
+    }
+
+    fn wanted_of_receive(&self) -> Wanted {
+        if !self.config.receive_reply {
+            return Wanted::fields(&actions::FIELDS);
+        }
+        let fields = WantedFields::Of(&actions::FIELDS_AND_TYPE);
+        Wanted { fields, body: true, limit: self.config.max_message }
+    }
+}
+
+/// Why the client does not get the body of a receive callback's answer.
+#[derive(Debug, thiserror::Error)]
+enum ReplyError {
+    #[error("it is larger than max_message_size")]
+    TooLarge,
+    #[error("{0}; send it as application/octet-stream, or see invalid_text")]
+    Text(#[from] InvalidText),
+    #[error(transparent)]
+    Session(#[from] SendError),
 }
 
 /// A close callback never waits for ever: it would never be repeated.

@@ -45,7 +45,6 @@ pub(crate) struct Config {
     /// No two have one path, and none has one of `paths`.
     pub(crate) hubs: Vec<RocketHub>,
     pub(crate) callback: Targets,
-    #[allow(dead_code, reason = "read by the receive callback once it takes replies")]
     pub(crate) receive_reply: bool,
     pub(crate) session_header: HeaderName,
     pub(crate) endpoint: HeaderValue,

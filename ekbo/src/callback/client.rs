@@ -26,9 +26,6 @@ const RENEWAL_MILLIS: u64 = 10_000;
 
 const MAX_REDIRECTS: usize = 10;
 
-/// The most of an answer whose body nobody uses is read for the sake of its connection.
-const MAX_UNUSED: usize = 1 << 20;
-
 /// Why a callback has no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
@@ -71,6 +68,14 @@ pub(crate) struct Reply {
     rest: Call,
 }
 
+/// A whole answer, as far as it was wanted.
+pub(crate) struct Told {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// `None` if it is wanted and too large. The connection is lost then.
+    pub(crate) body: Option<Bytes>,
+}
+
 /// A call that has got as far as the head of its answer. Dropped, it ends its connection.
 struct Call {
     connections: Arc<Connections>,
@@ -101,7 +106,7 @@ impl Client {
         for _ in 0..=MAX_REDIRECTS {
             let draft = Draft::new(Method::GET, uri.clone(), headers.clone());
             let request = Request { draft: &draft, own: &[], body: &Bytes::new(), ends_connection };
-            let response = || Response::new(Wanted::Everything, limit);
+            let response = || Response::new(Wanted::everything(limit));
             let mut call = within(deadline, self.send(&request, response, true)).await?;
             let Head { status, headers: answered } = call.head()?;
             let Some(next) = redirection(status, &answered, &uri) else {
@@ -125,21 +130,24 @@ impl Client {
         draft: &Draft,
         own: &[Field<'_>],
         body: &Bytes,
+        wanted: Wanted,
         deadline: Option<Instant>,
-    ) -> Result<StatusCode, CallError> {
+    ) -> Result<Told, CallError> {
         let ends_connection = body.is_empty() && self.0.is_renewal_due();
         let request = Request { draft, own, body, ends_connection };
         within(deadline, async {
-            let response = || Response::new(Wanted::Status, MAX_UNUSED);
-            let mut call = self.send(&request, response, false).await?;
-            let status = call.head()?.status;
-            match call.exchange.whole().await {
-                Ok(()) => call.finish(),
-                // The status says all; a connection is lost at most.
-                Err(Failure::Fault(Fault::TooLarge)) => {}
+            let mut call = self.send(&request, || Response::new(wanted), false).await?;
+            let Head { status, headers } = call.head()?;
+            let body = match call.exchange.whole().await {
+                Ok(()) => {
+                    let body = call.exchange.response().take_body();
+                    call.finish();
+                    Some(body)
+                }
+                Err(Failure::Fault(Fault::TooLarge)) => (!wanted.body).then(Bytes::new),
                 Err(failure) => return Err(CallError::Broken(failure)),
-            }
-            Ok(status)
+            };
+            Ok(Told { status, headers, body })
         })
         .await
     }
@@ -216,6 +224,13 @@ impl Reply {
         let body = self.rest.exchange.response().take_body();
         self.rest.finish();
         Ok(body)
+    }
+}
+
+impl Told {
+    /// Whether there is nothing in it but its status.
+    pub(crate) fn asks_for_nothing(&self) -> bool {
+        self.headers.is_empty() && self.body.as_ref().is_some_and(Bytes::is_empty)
     }
 }
 

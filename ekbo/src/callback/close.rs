@@ -5,15 +5,17 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use kuiperbelt::End;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info};
 
 use super::Destination;
 use super::client::{CallError, Client};
-use super::headers::{CLOSE_CODE, CLOSE_REASON, encoded};
+use super::headers::{CLOSE_CODE, CLOSE_REASON, STATE, encoded};
 use super::request::Field;
+use super::response::Wanted;
+use super::state::with_state;
 
 /// How a close callback is repeated: pauses double from `base` to `max`, each shortened by up to a
 /// half at random, until it is `age` old. `base` is not zero and at most `max`.
@@ -44,20 +46,21 @@ impl Closer {
     }
 
     /// What close callbacks have of their own, beside the session's key.
-    pub(crate) const OWN: [HeaderName; 2] = [CLOSE_CODE, CLOSE_REASON];
+    pub(crate) const OWN: [HeaderName; 3] = [CLOSE_CODE, CLOSE_REASON, STATE];
 
     /// Whether there is a close callback.
     pub(crate) const fn has_somebody_to_tell(&self) -> bool {
         self.destination.is_some()
     }
 
-    /// Returns when the backend has heard of the end, or it is given up.
-    pub(crate) async fn tell(&self, key: &[u8], end: &End) {
+    /// Returns when the backend has heard of the end, or it is given up. A `state` that is empty is
+    /// none.
+    pub(crate) async fn tell(&self, key: &[u8], state: &HeaderValue, end: &End) {
         let Some(destination) = &self.destination else { return };
         let started = Instant::now();
         let session = String::from_utf8_lossy(key);
         for attempt in 0.. {
-            match self.attempt(destination, key, end).await {
+            match self.attempt(destination, key, state, end).await {
                 Ok(status) if is_heard(status) => {
                     info!(session = %session, "success close callback.");
                     return;
@@ -89,16 +92,20 @@ impl Closer {
         &self,
         destination: &Destination,
         key: &[u8],
+        state: &HeaderValue,
         end: &End,
     ) -> Result<StatusCode, CallError> {
         let (code, reason) = (end.code.number().to_string(), encoded(&end.reason));
-        let own: [Field<'_>; 3] = [
+        let own: [Field<'_>; 4] = [
             (&CLOSE_CODE, code.as_bytes()),
             (&CLOSE_REASON, reason.as_bytes()),
             (destination.session(), key),
+            (&STATE, state.as_bytes()),
         ];
-        let deadline = Instant::now() + self.timeout;
-        self.client.tell(destination.draft()?, &own, &Bytes::new(), Some(deadline)).await
+        let (own, body) = (with_state(&own), Bytes::new());
+        let deadline = Some(Instant::now() + self.timeout);
+        let told = self.client.tell(destination.draft()?, own, &body, Wanted::status(), deadline);
+        Ok(told.await?.status)
     }
 }
 

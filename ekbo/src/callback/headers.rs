@@ -15,6 +15,7 @@ pub(crate) const ENDPOINT: HeaderName = HeaderName::from_static("x-kuiperbelt-en
 pub(crate) const SUBPROTOCOL: HeaderName = HeaderName::from_static("x-kuiperbelt-subprotocol");
 pub(crate) const CLOSE_CODE: HeaderName = HeaderName::from_static("x-kuiperbelt-close-code");
 pub(crate) const CLOSE_REASON: HeaderName = HeaderName::from_static("x-kuiperbelt-close-reason");
+pub(crate) const STATE: HeaderName = HeaderName::from_static("x-kuiperbelt-state");
 
 const PRODUCT: HeaderValue =
     HeaderValue::from_static(concat!("kuiperbelt/", env!("CARGO_PKG_VERSION")));
@@ -211,8 +212,16 @@ mod tests {
             "x_kuiperbelt_endpoint",
             "x-kuiperbelt_close-code",
             "x-kuiperbelt-state",
+            "x_kuiperbelt_state",
             "x-kuiperbelt-connection",
             "x-kuiperbelt-channel",
+            "x-kuiperbelt-subscribe",
+            "x_kuiperbelt-unsubscribe",
+            "x-kuiperbelt-close",
+            "x-kuiperbelt_close",
+            "x-kuiperbelt-except",
+            "x-kuiperbelt-hub",
+            "x-kuiperbelt-subprotocol",
             "webhook-signature",
             "webhook_id",
             "sec-websocket-key",
@@ -277,7 +286,7 @@ mod tests {
         let listed: Vec<&str> =
             of_callbacks.lines().skip(2).map(|row| row.split('`').nth(1).unwrap()).collect();
         let session = HeaderName::from_static("x-kuiperbelt-session");
-        let ours = [session, ENDPOINT, SUBPROTOCOL, CLOSE_CODE, CLOSE_REASON];
+        let ours = [session, ENDPOINT, SUBPROTOCOL, STATE, CLOSE_CODE, CLOSE_REASON];
         let names: Vec<&str> =
             ours.iter().map(HeaderName::as_str).chain(["content-type"]).collect();
         assert_eq!(listed, names);

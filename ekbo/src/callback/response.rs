@@ -45,20 +45,47 @@ pub(crate) enum Fault {
     TooLarge,
 }
 
-/// What is wanted of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// The status. Fields are not kept, and the body is counted and dropped.
-    Status,
-    Everything,
+/// The most of an answer whose body nobody uses is read for the sake of its connection.
+const MAX_UNUSED: usize = 1 << 20;
+
+/// What is wanted of an answer beside its status.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) fields: WantedFields,
+    /// Whether the body is kept. Otherwise it is counted and dropped.
+    pub(crate) body: bool,
+    /// The longest body, in bytes.
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum WantedFields {
+    All,
+    /// Those of these names.
+    Of(&'static [HeaderName]),
+}
+
+impl Wanted {
+    /// Fields and body.
+    pub(crate) const fn everything(limit: usize) -> Self {
+        Self { fields: WantedFields::All, body: true, limit }
+    }
+
+    /// The fields of these names.
+    pub(crate) const fn fields(names: &'static [HeaderName]) -> Self {
+        Self { fields: WantedFields::Of(names), body: false, limit: MAX_UNUSED }
+    }
+
+    /// The status alone.
+    pub(crate) const fn status() -> Self {
+        Self::fields(&[])
+    }
 }
 
 /// An answer on its way in. The outcome is the same however its bytes are cut.
 #[derive(Debug)]
 pub(crate) struct Response {
     wanted: Wanted,
-    /// The longest body, in bytes.
-    limit: usize,
     state: State,
     interim: usize,
     head: Option<Head>,
@@ -74,7 +101,7 @@ pub(crate) struct Response {
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) status: StatusCode,
-    /// Empty where only the status is wanted.
+    /// Those that are wanted.
     pub(crate) headers: HeaderMap,
 }
 
@@ -108,10 +135,9 @@ enum Line {
 
 impl Response {
     /// An answer of which no byte has come.
-    pub(crate) fn new(wanted: Wanted, limit: usize) -> Self {
+    pub(crate) fn new(wanted: Wanted) -> Self {
         Self {
             wanted,
-            limit,
             state: State::Head(PartialHead::default()),
             interim: 0,
             head: None,
@@ -181,7 +207,7 @@ impl Response {
         self.head.take()
     }
 
-    /// What has come of the body; empty where only the status is wanted.
+    /// What has come of the body; empty where it is not wanted.
     pub(crate) fn take_body(&mut self) -> Bytes {
         mem::take(&mut self.body).into()
     }
@@ -241,11 +267,11 @@ impl Response {
     }
 
     fn take_in_body(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        if bytes.len() > self.limit - self.body_length {
+        if bytes.len() > self.wanted.limit - self.body_length {
             return Err(Fault::TooLarge);
         }
         self.body_length += bytes.len();
-        if self.wanted == Wanted::Everything {
+        if self.wanted.body {
             self.body.extend_from_slice(bytes);
         }
         Ok(())
@@ -280,13 +306,18 @@ impl Response {
         let rules = Rules::of(parsed.headers)?;
         self.state = rules.body(status, parsed.version == Some(1))?;
         self.keeps = rules.keeps(status, parsed.version == Some(1), &self.state);
-        let headers = match self.wanted {
-            Wanted::Status => HeaderMap::new(),
-            Wanted::Everything => header_map(parsed.headers)?,
+        let headers = match self.wanted.fields {
+            WantedFields::All => header_map(parsed.headers.iter())?,
+            WantedFields::Of(names) => {
+                let is_wanted = |field: &&httparse::Header<'_>| {
+                    names.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_str()))
+                };
+                header_map(parsed.headers.iter().filter(is_wanted))?
+            }
         };
         self.head = Some(Head { status, headers });
         match self.state {
-            State::Sized(length) if length > self.limit as u64 => Err(Fault::TooLarge),
+            State::Sized(length) if length > self.wanted.limit as u64 => Err(Fault::TooLarge),
             _ => Ok(()),
         }
     }
@@ -396,8 +427,11 @@ impl Rules {
 }
 
 /// The fields with their folded lines put together.
-fn header_map(fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Fault> {
-    let mut headers = HeaderMap::with_capacity(fields.len());
+fn header_map<'a>(
+    fields: impl Iterator<Item = &'a httparse::Header<'a>>,
+) -> Result<HeaderMap, Fault> {
+    // As many as there are for certain: one that stays empty costs nothing.
+    let mut headers = HeaderMap::with_capacity(fields.size_hint().0);
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Fault::Field)?;
         let value = HeaderValue::from_bytes(&unfolded(field.value)).map_err(|_| Fault::Field)?;

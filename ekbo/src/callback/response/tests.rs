@@ -19,13 +19,8 @@ struct Outcome {
 
 /// Feeds the pieces and, where `ends` says so, the end of the connection. An answer that waits for
 /// more is "incomplete".
-fn outcome<'a>(
-    pieces: impl IntoIterator<Item = &'a [u8]>,
-    ends: bool,
-    wanted: Wanted,
-    limit: usize,
-) -> Outcome {
-    let mut response = Response::new(wanted, limit);
+fn outcome<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, ends: bool, wanted: Wanted) -> Outcome {
+    let mut response = Response::new(wanted);
     for piece in pieces {
         response.feed(piece);
     }
@@ -49,7 +44,7 @@ fn outcome<'a>(
 }
 
 fn whole(input: &str) -> Outcome {
-    outcome([input.as_bytes()], false, Wanted::Everything, 100)
+    outcome([input.as_bytes()], false, Wanted::everything(100))
 }
 
 /// The body, while the connection stays open.
@@ -238,7 +233,7 @@ fn bodies_until_the_end() {
     for head in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n"] {
         let answer = format!("{head}hello");
         assert_eq!(fault(&answer), "incomplete", "{head}");
-        let ended = outcome([answer.as_bytes()], true, Wanted::Everything, 100);
+        let ended = outcome([answer.as_bytes()], true, Wanted::everything(100));
         assert_eq!(ended.body.as_deref(), Ok(&b"hello"[..]), "{head}");
         assert!(!ended.may_be_followed, "{head}");
     }
@@ -254,7 +249,7 @@ fn ends_that_come_too_early() {
         "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
     ] {
-        let ended = outcome([answer.as_bytes()], true, Wanted::Everything, 100);
+        let ended = outcome([answer.as_bytes()], true, Wanted::everything(100));
         assert_eq!(ended.body, Err(Fault::Ended.to_string()), "{answer:?}");
     }
 }
@@ -275,7 +270,7 @@ fn what_keeps_a_connection() {
     assert!(!keeps("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi!"), "bytes behind the answer");
     assert!(!keeps("HTTP/1.1 204 OK\r\n\r\n\r\n"), "a line behind the answer");
     assert!(!keeps("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nh"));
-    let mut response = Response::new(Wanted::Status, 0);
+    let mut response = Response::new(Wanted::status());
     response.feed(b"HTTP/1.1 204 OK\r\n\r\n");
     assert!(response.may_be_followed());
     response.end();
@@ -288,9 +283,9 @@ fn bodies_have_a_limit() {
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
                    3\r\nhel\r\n3\r\nlo!\r\n0\r\n\r\n";
     let until_end = "HTTP/1.1 200 OK\r\n\r\nhello!";
-    for wanted in [Wanted::Everything, Wanted::Status] {
+    for wanted in [Wanted::everything(0), Wanted::status()] {
         for answer in [sized, chunked, until_end] {
-            let limited = |limit| outcome([answer.as_bytes()], true, wanted, limit);
+            let limited = |limit| outcome([answer.as_bytes()], true, Wanted { limit, ..wanted });
             assert!(limited(6).body.is_ok(), "{answer:?}");
             let over = limited(5);
             assert_eq!(over.body, Err(Fault::TooLarge.to_string()), "{answer:?}");
@@ -304,10 +299,25 @@ fn bodies_have_a_limit() {
 #[test]
 fn only_the_status_may_be_wanted() {
     let answer = "HTTP/1.1 200 OK\r\nX-A: 1\r\nContent-Length: 2\r\n\r\nhi";
-    let told = outcome([answer.as_bytes()], false, Wanted::Status, 100);
+    let told = outcome([answer.as_bytes()], false, Wanted::status());
     assert_eq!(told.head, Some((200, vec![])));
     assert_eq!(told.body.as_deref(), Ok(&b""[..]));
     assert!(told.may_be_followed);
+}
+
+#[test]
+fn some_fields_may_be_wanted() {
+    static NAMES: [HeaderName; 2] =
+        [HeaderName::from_static("x-a"), HeaderName::from_static("x-b")];
+    let answer = "HTTP/1.1 200 OK\r\nX-C: 1\r\nX-A: 2\r\nX-AB: 3\r\nx-B: 4\r\n 5\r\nX-A: 6\r\n\
+                  Content-Length: 2\r\n\r\nhi";
+    let told = outcome([answer.as_bytes()], false, Wanted::fields(&NAMES));
+    let field = |name: &str, value: &[u8]| (name.to_owned(), value.to_owned());
+    let fields = vec![field("x-a", b"2"), field("x-a", b"6"), field("x-b", b"4 5")];
+    assert_eq!(told.head, Some((200, fields)));
+    assert_eq!(told.body.as_deref(), Ok(&b""[..]));
+    let wanted = Wanted { body: true, ..Wanted::fields(&NAMES) };
+    assert_eq!(outcome([answer.as_bytes()], false, wanted).body.as_deref(), Ok(&b"hi"[..]));
 }
 
 /// Answers, good and bad, made of what matters in them.
@@ -372,20 +382,21 @@ proptest! {
         keeps_all: bool,
         limit in 0..10_usize,
     ) {
-        let wanted = if keeps_all { Wanted::Everything } else { Wanted::Status };
+        let wanted = if keeps_all { Wanted::everything(0) } else { Wanted::status() };
+        let wanted = Wanted { limit, ..wanted };
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(answer.len() + 1)).collect();
         cuts.extend([0, answer.len()]);
         cuts.sort_unstable();
         let pieces = cuts.windows(2).map(|cut| &answer[cut[0]..cut[1]]);
-        let at_once = outcome([&*answer], ends, wanted, limit);
-        prop_assert_eq!(&outcome(pieces, ends, wanted, limit), &at_once);
-        prop_assert_eq!(&outcome(answer.chunks(1), ends, wanted, limit), &at_once);
+        let at_once = outcome([&*answer], ends, wanted);
+        prop_assert_eq!(&outcome(pieces, ends, wanted), &at_once);
+        prop_assert_eq!(&outcome(answer.chunks(1), ends, wanted), &at_once);
     }
 
     /// Each end of a connection is the end of an answer.
     #[test]
     fn an_ended_answer_is_decided(answer in answers()) {
-        let ended = outcome([&*answer], true, Wanted::Everything, 10);
+        let ended = outcome([&*answer], true, Wanted::everything(10));
         prop_assert_ne!(ended.body, Err("incomplete".to_owned()));
     }
 }
