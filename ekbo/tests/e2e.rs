@@ -15,6 +15,8 @@ mod e2e {
     /// How clients behave: they stop reading, answer a close, leave.
     mod manners;
 
+    /// Actions in the answers of callbacks.
+    mod actions;
     /// A listener of its own for the API, and its token.
     mod api_access;
     /// How the backend is reached: TLS, unix sockets, pooled connections.
@@ -62,6 +64,8 @@ mod e2e {
     mod real_clients;
     /// Messages from clients.
     mod receive;
+    /// The body of a receive callback's answer.
+    mod receive_reply;
     /// Listener and paths.
     mod routing;
     /// `/send`.
