@@ -4,8 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails the test it serves")]
 
 mod library {
+    /// Channels with many clients.
+    mod channels;
     /// What every codec of Rocket keeps to.
     mod codec;
+    /// The examples.
+    mod examples;
     /// The Rocket protocol, as its clients see it.
     mod rocket;
 }

@@ -5,10 +5,15 @@ use std::collections::HashSet;
 use bytes::Bytes;
 #[cfg(feature = "msgpack")]
 use kuiperbelt::codec::MessagePack;
-use kuiperbelt::codec::{Codec, Data, Event, InvalidData, Json, Payload, Reply, Value};
+use kuiperbelt::codec::{Codec, Data, InvalidData, Json, Payload, Reply, Value};
 use kuiperbelt::{Kind, Message, Received};
 use proptest::prelude::*;
-use serde_json::value::RawValue;
+
+/// What a user would write.
+#[path = "../../examples/custom_codec/lines.rs"]
+mod lines;
+
+use lines::Lines;
 
 /// A codec and what its messages look like.
 struct Notation<C> {
@@ -58,58 +63,6 @@ const LINES: Notation<Lines> = Notation {
     flags: &[b"logout"],
     invalid: &[b"", b"\n\"a\"=1", b"publish\na=1", b"publish\n\"a\"", b"publish\n\"a\"=x", b"\xff"],
 };
-
-/// What a user would write: the event on a line of its own, and each value as JSON on another,
-/// behind its name and an equals sign.
-struct Lines;
-
-impl Codec for Lines {
-    fn decode(&self, message: &Received) -> Result<Event, InvalidData> {
-        let text = std::str::from_utf8(&message.payload).map_err(|_| InvalidData)?;
-        let (name, payload) = match text.split_once('\n') {
-            None => (text, Payload::Flag(true)),
-            Some((name, lines)) => {
-                let members = lines.lines().map(|line| self.member(line));
-                (name, Payload::Data(members.collect::<Result<_, _>>()?))
-            }
-        };
-        if name.is_empty() { Err(InvalidData) } else { Ok(Event { name: name.into(), payload }) }
-    }
-
-    fn encode_reply(&self, reply: Reply) -> Message {
-        Message::text(reply.error().unwrap_or("ok"))
-    }
-
-    fn encode_data(&self, data: &Data) -> Message {
-        let lines = data.iter().map(|(name, value)| {
-            let name = serde_json::Value::from(name);
-            match value {
-                Value::Text(text) => format!("{name}={}\n", serde_json::Value::from(text.as_str())),
-                Value::Encoded(json) => format!("{name}={}\n", String::from_utf8_lossy(json)),
-            }
-        });
-        Message::text(&lines.collect::<String>())
-    }
-
-    fn value_from_json(&self, json: &str) -> Result<Value, InvalidData> {
-        let raw: &RawValue = serde_json::from_str(json).map_err(|_| InvalidData)?;
-        // A line break is white space: in a string it would be escaped.
-        let line = raw.get().replace(['\n', '\r'], " ");
-        Ok(match serde_json::from_str(&line) {
-            Ok(text) => Value::Text(text),
-            Err(_) => Value::Encoded(line.into()),
-        })
-    }
-}
-
-impl Lines {
-    fn member(&self, line: &str) -> Result<(String, Value), InvalidData> {
-        let mut parts = serde_json::Deserializer::from_str(line).into_iter::<String>();
-        let name = parts.next().and_then(Result::ok).ok_or(InvalidData)?;
-        let value = line[parts.byte_offset()..].strip_prefix('=').ok_or(InvalidData)?;
-        Ok((name, self.value_from_json(value)?))
-    }
-}
 
 #[test]
 fn json_keeps_the_contract() {
