@@ -12,7 +12,7 @@ struct Echo;
 impl Handler for Echo {
     async fn receive(&self, session: &Session, message: Received) {
         // A client that has left needs no echo.
-        let _ = session.send(&(&message).into(), None).await;
+        let _ = session.send(&message.into(), None).await;
     }
 }
 
@@ -26,6 +26,6 @@ async fn main() -> io::Result<()> {
     for address in server.bind(address).await? {
         println!("listening on {address}");
     }
-    server.run(async { _ = ctrl_c().await }).await;
+    server.run(ctrl_c()).await;
     Ok(())
 }

@@ -16,7 +16,7 @@
 //!     }
 //!
 //!     async fn receive(&self, _: &Session, message: Received) {
-//!         self.0.publish("lobby", &(&message).into());
+//!         self.0.publish("lobby", &message.into());
 //!     }
 //! }
 //!
@@ -24,7 +24,7 @@
 //! async fn main() -> std::io::Result<()> {
 //!     let mut server = Server::new();
 //!     server.door("/chat", Chat(Arc::clone(server.hub().channels())))?;
-//!     server.listen("127.0.0.1:9180", async { _ = tokio::signal::ctrl_c().await }).await
+//!     server.listen("127.0.0.1:9180", tokio::signal::ctrl_c()).await
 //! }
 //! ```
 //!

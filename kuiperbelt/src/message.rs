@@ -90,8 +90,8 @@ pub struct Received {
 }
 
 /// The same for others: a message that goes on as it came.
-impl From<&Received> for Message {
-    fn from(received: &Received) -> Self {
+impl From<Received> for Message {
+    fn from(received: Received) -> Self {
         Self::raw(received.kind, &received.payload)
     }
 }

@@ -138,7 +138,8 @@ impl Server {
         self.bind_all(address, Some(tls)).await
     }
 
-    /// [`bind`](Self::bind)s an address and [`run`](Self::run)s.
+    /// [`bind`](Self::bind)s an address and [`run`](Self::run)s until `stop` is ready, whatever it
+    /// says.
     ///
     /// # Errors
     ///
@@ -146,7 +147,7 @@ impl Server {
     pub async fn listen(
         mut self,
         address: impl ToSocketAddrs,
-        stop: impl Future<Output = ()>,
+        stop: impl Future,
     ) -> io::Result<()> {
         self.bind(address).await?;
         self.run(stop).await;
@@ -162,7 +163,7 @@ impl Server {
         mut self,
         address: impl ToSocketAddrs,
         tls: Tls,
-        stop: impl Future<Output = ()>,
+        stop: impl Future,
     ) -> io::Result<()> {
         self.bind_tls(address, tls).await?;
         self.run(stop).await;
@@ -172,7 +173,7 @@ impl Server {
     /// Serves until `stop` is ready, and then stops in order: nothing more is accepted and requests
     /// in flight are answered; sessions end by close code 1001 when what is queued for them is
     /// written; it returns when every handler's `close` has, or when the time for it is over.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
+    pub async fn run(self, stop: impl Future) {
         let stopping = CancellationToken::new();
         let mut served = JoinSet::new();
         let own = Arc::new(self.doors);

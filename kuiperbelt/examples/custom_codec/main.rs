@@ -23,6 +23,6 @@ async fn main() -> io::Result<()> {
     for address in server.bind(address).await? {
         println!("listening on {address}");
     }
-    server.run(async { _ = ctrl_c().await }).await;
+    server.run(ctrl_c()).await;
     Ok(())
 }
