@@ -126,7 +126,7 @@ impl Server {
         let context = runtime.enter();
         let listener = Listener::unix(&path).expect("the path is free");
         server.listener(listener, None);
-        runtime.spawn(server.run(std::future::pending()));
+        runtime.spawn(server.run(std::future::pending::<()>()));
         drop(context);
         Self { runtime, hub, path }
     }

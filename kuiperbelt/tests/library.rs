@@ -285,6 +285,13 @@ async fn every_end_is_told_once() {
         work.await.unwrap();
     }
     let (diary, metrics) = (Arc::clone(&server.diary), Arc::clone(server.hub.metrics()));
+    // Whoever has left without a word is noticed before the stop, which is an end as well.
+    let noticed = async {
+        while metrics.connections.value() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(10), noticed).await.unwrap();
     server.stop().await;
     for number in 0..CLIENTS {
         let entry = diary.entry(&format!("client-{number}"));
