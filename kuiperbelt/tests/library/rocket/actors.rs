@@ -44,7 +44,7 @@ impl Server {
     pub(super) fn run(rocket: Rocket, mut server: kuiperbelt::Server) -> Self {
         let runtime = Runtime::new().unwrap();
         let address = runtime.block_on(server.bind("127.0.0.1:0")).unwrap()[0];
-        runtime.spawn(server.run(std::future::pending()));
+        runtime.spawn(server.run(std::future::pending::<()>()));
         Self { rocket, address, _runtime: runtime }
     }
 
