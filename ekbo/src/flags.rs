@@ -3,11 +3,14 @@
 //! Parsing decides nothing but spelling; whether flags fit together and what they do to the
 //! configuration is in `crate::config`. Nothing is printed here.
 
+pub(crate) mod syntax;
+
 use std::ffi::OsString;
-use std::fmt::Write;
+use std::fmt::Write as _;
 
 use thiserror::Error;
 
+use self::syntax::{Given, Known, SyntaxError};
 use crate::nearest::edit_distance;
 
 /// What the command line asks for.
@@ -53,14 +56,8 @@ pub(crate) enum LogLevel {
 /// status is 2.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub(crate) enum FlagError {
-    #[error("flag provided but not defined: -{0}\n{usage}", usage = usage())]
-    NotDefined(String),
-    #[error("flag needs an argument: -{0}\n{usage}", usage = usage())]
-    NeedsArgument(&'static str),
-    #[error("bad flag syntax: {0}\n{usage}", usage = usage())]
-    BadSyntax(String),
-    #[error("invalid boolean value {value:?} for -{flag}: parse error\n{usage}", usage = usage())]
-    InvalidBoolean { flag: &'static str, value: String },
+    #[error("{0}\n{usage}", usage = usage())]
+    Syntax(#[from] SyntaxError),
     #[error("unknown command {word:?}; did you mean {nearest}?\n{usage}", usage = usage())]
     UnknownCommand { word: String, nearest: &'static str },
     #[error("the command {0} must come before the flags\n{usage}", usage = usage())]
@@ -97,14 +94,18 @@ enum Flag {
     Version,
 }
 
-/// Flag, name, what its argument is called (nothing for a boolean) and what it does.
-const FLAGS: [(Flag, &str, &str, &str); 6] = [
-    (Flag::Config, "config", "FILE", "configuration file (default config.yml, if there is one)"),
-    (Flag::LogLevel, "log-level", "LEVEL", "debug, info, warn or error (default info)"),
-    (Flag::Port, "port", "PORT", "TCP port to listen on, instead of the configured one"),
-    (Flag::Sock, "sock", "PATH", "unix socket to listen on, instead of any TCP port"),
-    (Flag::GopsAddr, "gops-addr", "ADDRESS", "accepted and ignored"),
-    (Flag::Version, "version", "", "print the version"),
+const FLAGS: [Known<Flag>; 6] = [
+    Known::new(
+        Flag::Config,
+        "config",
+        "FILE",
+        "configuration file (default config.yml, if there is one)",
+    ),
+    Known::new(Flag::LogLevel, "log-level", "LEVEL", "debug, info, warn or error (default info)"),
+    Known::new(Flag::Port, "port", "PORT", "TCP port to listen on, instead of the configured one"),
+    Known::new(Flag::Sock, "sock", "PATH", "unix socket to listen on, instead of any TCP port"),
+    Known::new(Flag::GopsAddr, "gops-addr", "ADDRESS", "accepted and ignored"),
+    Known::new(Flag::Version, "version", "", "print the version"),
 ];
 
 /// KB-CLI-1: reads the arguments behind the program's name.
@@ -119,38 +120,17 @@ where
     let first = arguments.next_if(|first| !first.starts_with('-'));
     let named = first.as_deref().map(command_named).transpose()?;
     let mut version = false;
-    while let Some(argument) = arguments.next() {
-        if !argument.starts_with('-') {
-            return if version {
-                Ok(Invocation { command: Command::Version, flags })
-            } else {
-                Err(stray(argument, named))
-            };
+    while let Some(given) = syntax::next(&mut arguments, &FLAGS)? {
+        match given {
+            Given::Text(flag, value) => flags.set(flag, value),
+            // There is no other.
+            Given::Boolean(_, value) => version = value,
+            Given::Help => return Ok(Invocation { command: Command::Help, flags }),
         }
-        if argument == "-" || argument == "--" {
-            break;
-        }
-        let name = argument.strip_prefix("--").unwrap_or(&argument[1..]);
-        if name.is_empty() || name.starts_with(['-', '=']) {
-            return Err(FlagError::BadSyntax(argument));
-        }
-        let (name, value) = match name.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (name, None),
-        };
-        let Some(&(flag, name, argument_name, _)) = FLAGS.iter().find(|flag| flag.1 == name) else {
-            return if matches!(name, "h" | "help") {
-                Ok(Invocation { command: Command::Help, flags })
-            } else {
-                Err(FlagError::NotDefined(name.into()))
-            };
-        };
-        if argument_name.is_empty() {
-            version = boolean(name, value.as_deref())?;
-            continue;
-        }
-        let value = value.or_else(|| arguments.next()).ok_or(FlagError::NeedsArgument(name))?;
-        flags.set(flag, value);
+    }
+    match arguments.next() {
+        Some(word) if !version && word != "-" && word != "--" => return Err(stray(word, named)),
+        _ => {}
     }
     let command = if version { Command::Version } else { named.unwrap_or(Command::Serve) };
     Ok(Invocation { command, flags })
@@ -163,12 +143,7 @@ pub(crate) fn usage() -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {name:<20}  {meaning}");
     }
-    text.push_str("\nFlags (-flag VALUE, -flag=VALUE, and the same with two dashes):");
-    for (_, name, argument, meaning) in FLAGS {
-        let flag = format!("-{name} {argument}");
-        let _ = write!(text, "\n  {flag:<20}  {meaning}");
-    }
-    text
+    text + "\n" + &syntax::usage(&FLAGS)
 }
 
 impl Flags {
@@ -219,14 +194,6 @@ fn stray(word: String, command: Option<Command>) -> FlagError {
             FlagError::CommandAfterFlags(name(late).map_or("help", |entry| entry.1))
         }
         (None, Err(unknown)) => unknown,
-    }
-}
-
-fn boolean(flag: &'static str, value: Option<&str>) -> Result<bool, FlagError> {
-    match value {
-        None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
-        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-        Some(value) => Err(FlagError::InvalidBoolean { flag, value: value.into() }),
     }
 }
 
@@ -300,7 +267,7 @@ mod tests {
         for line in ["-version", "--version", "version", "check -version", "-version stray"] {
             assert_eq!(command(line), Command::Version, "{line}");
         }
-        assert_eq!(error("-version -bogus"), FlagError::NotDefined("bogus".into()));
+        assert_eq!(error("-version -bogus"), SyntaxError::NotDefined("bogus".into()).into());
     }
 
     /// KB-CLI-3: the message, then the usage.
@@ -327,7 +294,7 @@ mod tests {
         for line in ["-h", "-help", "--help", "help", "check -h", "-h -bogus", "-help=x"] {
             assert_eq!(command(line), Command::Help, "{line}");
         }
-        assert_eq!(error("-bogus -h"), FlagError::NotDefined("bogus".into()));
+        assert_eq!(error("-bogus -h"), SyntaxError::NotDefined("bogus".into()).into());
     }
 
     /// KB-CLI-7: an unknown level is info, and the word is kept for the warning.
@@ -393,7 +360,7 @@ mod tests {
         for (_, name, _) in COMMANDS {
             assert!(usage.contains(&format!("\n  {name} ")), "{name}");
         }
-        for (_, name, ..) in FLAGS {
+        for Known { name, .. } in FLAGS {
             assert!(usage.contains(&format!("\n  -{name} ")), "{name}");
         }
     }

@@ -1,15 +1,13 @@
 //! Log lines on standard error: time, level, message and fields as JSON, separated by tabs. And
 //! what of a request may be shown in them.
 
+pub(crate) mod lines;
+
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
-use std::io::{ErrorKind, Write as _};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::HeaderMap;
-use parking_lot::{Condvar, Mutex};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
@@ -20,24 +18,14 @@ use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry};
 
+use self::lines::{Lines, Writer};
 use crate::flags::LogLevel;
 use crate::secret::{MASK, is_secret_header};
 
 /// The most that is shown of a header, a body or a URL, in bytes.
 const LONGEST_TEXT: usize = 4096;
 
-/// Lines that wait to be written, in bytes.
-const QUEUED_BYTES: usize = 4 << 20;
-
-/// How long lines are gathered, to be written together.
-const GATHERING: Duration = Duration::from_millis(10);
-
-/// How long the last lines may take to be written.
-const LAST_LINES: Duration = Duration::from_secs(1);
-
-/// Starts logging for the whole process. Lines are written by a thread of their own: whoever reads
-/// standard error too slowly loses lines, and never stops the server.
-#[must_use = "dropping it waits for the last lines to be written"]
+/// Starts logging for the whole process, to standard error.
 pub(crate) fn start(level: LogLevel) -> Writer {
     let level = match level {
         LogLevel::Debug => LevelFilter::DEBUG,
@@ -47,7 +35,7 @@ pub(crate) fn start(level: LogLevel) -> Writer {
     };
     let ours = Targets::new().with_target("ekbo", level).with_target("kuiperbelt", level);
     // A second start in one process keeps the first; there is none.
-    let (writer, lines) = Writer::start();
+    let (writer, lines) = Writer::start(std::io::stderr());
     let _ = Registry::default().with(lines.with_filter(ours)).try_init();
     writer
 }
@@ -77,117 +65,6 @@ impl fmt::Display for ShownBody<'_> {
             Ok(text) => f.write_str(text),
             Err(_) => self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
         }
-    }
-}
-
-/// Where log lines go: a bounded queue to the writer's thread.
-#[derive(Clone, Default)]
-struct Lines(Arc<Queue>);
-
-#[derive(Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
-    /// Told of the first line that waits, and of the stop.
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Waiting {
-    lines: String,
-    lost: u64,
-    is_stopping: bool,
-}
-
-/// The thread that writes log lines.
-pub(crate) struct Writer {
-    lines: Lines,
-    stopped: Receiver<()>,
-}
-
-impl Writer {
-    fn start() -> (Self, Lines) {
-        let lines = Lines::default();
-        let queue = lines.clone();
-        let (tell, stopped) = sync_channel(1);
-        std::thread::spawn(move || {
-            queue.write_all();
-            let _ = tell.send(());
-        });
-        (Self { lines: lines.clone(), stopped }, lines)
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.lines.0.waiting.lock().is_stopping = true;
-        self.lines.0.changed.notify_one();
-        // Whoever reads standard error may have stopped doing so.
-        let _ = self.stopped.recv_timeout(LAST_LINES);
-    }
-}
-
-impl Lines {
-    fn add(&self, line: &str) {
-        let mut waiting = self.0.waiting.lock();
-        if waiting.lines.len() + line.len() > QUEUED_BYTES {
-            waiting.lost += 1;
-            return;
-        }
-        let is_first = waiting.lines.is_empty();
-        waiting.lines.push_str(line);
-        drop(waiting);
-        if is_first {
-            self.0.changed.notify_one();
-        }
-    }
-
-    /// Writes lines until the stop.
-    fn write_all(&self) {
-        let mut lines = String::new();
-        loop {
-            let (lost, is_stopping) = self.take(&mut lines);
-            if lost > 0 {
-                let _ = writeln!(lines, "{lost} log lines were lost");
-            }
-            self.write(lines.as_bytes());
-            if is_stopping {
-                return;
-            }
-            lines.clear();
-            lines.shrink_to(LONGEST_TEXT);
-        }
-    }
-
-    /// Writes all of it, waiting for a reader that is slow on a pipe that does not block.
-    fn write(&self, mut bytes: &[u8]) {
-        let mut last_tries = LAST_LINES.as_millis() / GATHERING.as_millis();
-        while !bytes.is_empty() && last_tries > 0 {
-            match std::io::stderr().write(bytes) {
-                Ok(size) if size > 0 => bytes = &bytes[size..],
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let mut waiting = self.0.waiting.lock();
-                    self.0.changed.wait_for(&mut waiting, GATHERING);
-                    last_tries -= u128::from(waiting.is_stopping);
-                }
-                // With standard error gone there is nowhere to say so.
-                Ok(_) | Err(_) => return,
-            }
-        }
-    }
-
-    /// Waits for lines and takes them, with the number of those that were lost, and whether they
-    /// are the last.
-    fn take(&self, lines: &mut String) -> (u64, bool) {
-        let mut waiting = self.0.waiting.lock();
-        while waiting.lines.is_empty() && !waiting.is_stopping {
-            self.0.changed.wait(&mut waiting);
-        }
-        if !waiting.is_stopping {
-            self.0.changed.wait_for(&mut waiting, GATHERING);
-        }
-        std::mem::swap(&mut waiting.lines, lines);
-        (std::mem::take(&mut waiting.lost), waiting.is_stopping)
     }
 }
 
