@@ -18,6 +18,8 @@ mod log;
 mod nearest;
 mod origin;
 mod process;
+#[doc(hidden)]
+pub mod rocket;
 mod secret;
 mod text;
 

@@ -1,4 +1,6 @@
-//! Which Origins may open a WebSocket, and which is our own.
+//! Which Origins may open a WebSocket, which is our own, and how they are written.
+
+use std::net::Ipv6Addr;
 
 use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, Uri};
@@ -34,6 +36,48 @@ impl OriginPolicy {
 /// Whether an Origin has the host and port of `host`, the value of the field of that name.
 pub(crate) fn is_own(origin: &str, host: &str) -> bool {
     authority(origin).is_some_and(|origin| origin.eq_ignore_ascii_case(host))
+}
+
+/// What is wrong with a text that is no origin, and what to do.
+pub(crate) const REMEDY: &str =
+    "is no origin; write https://HOST, https://HOST:PORT, null, or * for any";
+
+/// An origin as a browser would send it (RFC 6454 section 6.1): in lower case, without the port
+/// that its scheme has anyway.
+pub(crate) fn as_sent(text: &str) -> Option<String> {
+    let text = text.to_ascii_lowercase();
+    if text == "null" {
+        return Some(text);
+    }
+    let (scheme, authority) = text.split_once("://")?;
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    if !is_scheme {
+        return None;
+    }
+    let after_address = authority.rfind(']').unwrap_or(0);
+    let (host, port) = match authority[after_address..].find(':') {
+        Some(colon) => authority.split_at(after_address + colon),
+        None => (authority, ""),
+    };
+    let host = match host.strip_prefix('[') {
+        Some(rest) => format!("[{}]", rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?),
+        None => is_host_name(host).then(|| host.to_owned())?,
+    };
+    let Some(digits) = port.strip_prefix(':') else {
+        return Some(format!("{scheme}://{host}"));
+    };
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let port: u16 = is_number.then(|| digits.parse().ok())??;
+    Some(match (scheme, port) {
+        ("http", 80) | ("https", 443) => format!("{scheme}://{host}"),
+        _ => format!("{scheme}://{host}:{port}"),
+    })
+}
+
+/// Whether this can be the name of a host, or an IPv4 address.
+pub(crate) fn is_host_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
 }
 
 /// `host[:port]` of an Origin; `null` and what cannot be read have none.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::callback::target::{self, Target};
 use crate::callback::{Retry, Targets};
-use crate::origin::OriginPolicy;
+use crate::origin::{OriginPolicy, is_host_name};
 use crate::secret::{MASK, Secret, is_secret_header};
 use crate::text::InvalidTextPolicy;
 
@@ -227,11 +227,6 @@ fn api_listen(settings: &Settings) -> Result<ApiListen, ConfigError> {
         }
         _ => Ok(ApiListen::Tcp(text.into())),
     }
-}
-
-/// Whether this can be the name of a host, or an IPv4 address.
-fn is_host_name(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
 }
 
 /// A token must be something a client can send: visible ASCII.

@@ -31,8 +31,8 @@ const SERVER: &[&[&str]] = &[
     &["access_log", "backend_api", "callback", "demo"],
     &["config"],
     &["app"],
-    &["gateway"],
-    &["main"],
+    &["gateway", "rocket"],
+    &["bin", "main"],
 ];
 
 #[test]

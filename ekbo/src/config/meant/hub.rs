@@ -1,10 +1,9 @@
 //! What `hubs` means: Rocket hubs, each on a path that no other door has.
 
-use std::net::Ipv6Addr;
-
 use super::super::written::Settings;
 use super::super::{ConfigError, RocketCodec, RocketHub};
-use super::{PATHS, at_least_one, choice, is_host_name, limit, takes};
+use super::{PATHS, at_least_one, choice, limit, takes};
+use crate::origin;
 use crate::secret::{MASK, Secret};
 
 pub(super) fn hubs(settings: &Settings) -> Result<Vec<RocketHub>, ConfigError> {
@@ -68,46 +67,13 @@ fn allowed_origins(entry: &Settings) -> Result<Option<Vec<String>>, ConfigError>
     let name = "allowed_origins";
     let mut origins = Vec::new();
     for text in entry.texts(name).iter().filter(|text| *text != "*") {
-        origins.push(origin(text).ok_or_else(|| {
-            let remedy = "write https://HOST, https://HOST:PORT, null, or * for any";
-            entry.fault(name, format!("{text:?} is no origin; {remedy}"))
-        })?);
+        origins.push(
+            origin::as_sent(text)
+                .ok_or_else(|| entry.fault(name, format!("{text:?} {}", origin::REMEDY)))?,
+        );
     }
     let is_any = entry.texts(name).iter().any(|text| text == "*");
     Ok((!is_any).then_some(origins))
-}
-
-/// The origin as a browser would send it (RFC 6454 section 6.1): in lower case, without the port
-/// that its scheme has anyway.
-fn origin(text: &str) -> Option<String> {
-    let text = text.to_ascii_lowercase();
-    if text == "null" {
-        return Some(text);
-    }
-    let (scheme, authority) = text.split_once("://")?;
-    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
-    if !is_scheme {
-        return None;
-    }
-    let after_address = authority.rfind(']').unwrap_or(0);
-    let (host, port) = match authority[after_address..].find(':') {
-        Some(colon) => authority.split_at(after_address + colon),
-        None => (authority, ""),
-    };
-    let host = match host.strip_prefix('[') {
-        Some(rest) => format!("[{}]", rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?),
-        None => is_host_name(host).then(|| host.to_owned())?,
-    };
-    let Some(digits) = port.strip_prefix(':') else {
-        return Some(format!("{scheme}://{host}"));
-    };
-    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
-    let port: u16 = is_number.then(|| digits.parse().ok())??;
-    Some(match (scheme, port) {
-        ("http", 80) | ("https", 443) => format!("{scheme}://{host}"),
-        _ => format!("{scheme}://{host}:{port}"),
-    })
 }
 
 #[cfg(test)]
