@@ -1,5 +1,5 @@
-//! End-to-end tests: the real `ekbo` between a `Backend` and `Client`s, all on ports of the
-//! system's choice. The table of contents; what the tests share is in `e2e/harness.rs`.
+//! End-to-end tests: the real `ekbo` between a `Backend` and `Client`s, and the real `rocket`, all
+//! on ports of the system's choice. The table of contents; what the tests share is in `e2e/harness.rs`.
 //! The ids at the head of each test's comment are those of the specification.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails the test it serves")]
@@ -66,6 +66,8 @@ mod e2e {
     mod receive;
     /// The body of a receive callback's answer.
     mod receive_reply;
+    /// The program `rocket`, and its protocol.
+    mod rocket;
     /// Listener and paths.
     mod routing;
     /// `/send`.

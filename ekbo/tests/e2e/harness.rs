@@ -1,4 +1,4 @@
-//! What the tests share: the actors (`Backend`, `Ekbo`, `Client`, `Http`) and the patience to
+//! What the tests share: the actors (`Backend`, `Ekbo`, `Rocket`, `Client`, `Http`) and the patience to
 //! wait for them. Every actor takes a port of the system's choice and cleans up in `Drop`.
 //! Nothing here knows what a test expects.
 
@@ -10,6 +10,8 @@ mod directory;
 mod ekbo;
 mod frame;
 mod http;
+mod rocket;
+mod server;
 mod system;
 mod wire;
 
@@ -22,6 +24,8 @@ pub(crate) use self::{
     ekbo::{Ekbo, EkboPlan, Listener, LogLine, Stats},
     frame::Frame,
     http::{Http, Response},
+    rocket::{Rocket, RocketPlan},
+    server::Server,
     system::{Signal, free_port},
     wire::{End, Wire},
 };

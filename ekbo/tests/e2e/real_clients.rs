@@ -75,7 +75,7 @@ fn python_websockets() {
         .on("/receive", Answer::ok())
         .start();
     let ekbo = Ekbo::with(&backend).start();
-    let client = Python::start(TALKING, &ekbo);
+    let client = Python::start(TALKING, &[&url(&ekbo)]);
     let received = backend.wait_for("/receive", 3);
     assert_eq!(received[0].text(), "text from Python: ü");
     assert_eq!(received[1].body, [0, 255]);
@@ -108,7 +108,7 @@ fn python_websockets() {
 fn a_crowd_of_python_websockets() {
     let backend = Backend::admitting_by_query().on("/receive", Answer::ok()).start();
     let ekbo = Ekbo::with(&backend).start();
-    let clients = Python::start(CROWDED, &ekbo);
+    let clients = Python::start(CROWDED, &[&url(&ekbo)]);
     for message in backend.wait_for("/receive", 50) {
         let number = message.session().unwrap();
         assert_eq!(message.text(), format!("I am {number}"));
@@ -133,7 +133,7 @@ fn python_websockets_with_compression() {
         .on("/receive", Answer::ok())
         .start();
     let ekbo = Ekbo::with(&backend).set("compression", "true").start();
-    let client = Python::start(COMPRESSING, &ekbo);
+    let client = Python::start(COMPRESSING, &[&url(&ekbo)]);
     let from_python = backend.wait_for_first("/receive");
     assert_eq!(from_python.text(), format!("from Python: {}", "ü".repeat(5000)));
     let messages = ["short", &"for Python: ß ".repeat(1000), &"x".repeat(900_000)];
@@ -267,7 +267,7 @@ fn open_page<'b>(
     ekbo: &Ekbo,
     protocols: &str,
 ) -> Window<'b> {
-    let url = format!("ws://{}/connect", ekbo.host());
+    let url = url(ekbo);
     let page = format!(
         r#"<!doctype html><meta charset="utf-8"><title>A client</title><script>
 var events = [];
@@ -294,12 +294,17 @@ fn wait_for_events(page: &Window<'_>, expected: &[&str]) {
     assert_eq!(events, json!(expected));
 }
 
-/// A script that runs in Debian's Python with the URL of the connect path as its argument.
-struct Python(Option<Child>);
+/// Where a script is to connect.
+fn url(ekbo: &Ekbo) -> String {
+    format!("ws://{}/connect", ekbo.host())
+}
+
+/// A script that runs in Debian's Python.
+pub(crate) struct Python(Option<Child>);
 
 impl Python {
     #[track_caller]
-    fn start(script: &str, ekbo: &Ekbo) -> Self {
+    pub(crate) fn start(script: &str, arguments: &[&str]) -> Self {
         let library =
             Command::new(PYTHON).args(["-c", "import websockets"]).stderr(Stdio::null()).status();
         assert!(
@@ -308,7 +313,8 @@ impl Python {
              apt-get install python3-websockets"
         );
         let process = Command::new(PYTHON)
-            .args(["-c", script, &format!("ws://{}/connect", ekbo.host())])
+            .args(["-c", script])
+            .args(arguments)
             .env("PYTHONIOENCODING", "utf-8")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -319,7 +325,7 @@ impl Python {
 
     /// Waits for the script to end; what it printed, unless it failed.
     #[track_caller]
-    fn output(mut self) -> String {
+    pub(crate) fn output(mut self) -> String {
         let output = self.0.take().unwrap().wait_with_output().unwrap();
         let complaint = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{complaint}");

@@ -9,6 +9,7 @@ use tungstenite::WebSocket;
 use super::ekbo::Ekbo;
 use super::frame::Frame;
 use super::http::{Draft, Http, Response};
+use super::server::Server;
 use super::system;
 use super::wire::{End, Incoming, Wire};
 
@@ -21,7 +22,7 @@ pub(crate) struct Client {
 
 /// A client before its handshake.
 pub(crate) struct ClientPlan<'a> {
-    ekbo: &'a Ekbo,
+    server: &'a dyn Server,
     path: String,
     query: Option<String>,
     draft: Draft,
@@ -56,15 +57,15 @@ impl Client {
     }
 
     /// A client that is about to open a WebSocket at `/connect`.
-    pub(crate) fn to(ekbo: &Ekbo) -> ClientPlan<'_> {
+    pub(crate) fn to(server: &dyn Server) -> ClientPlan<'_> {
         let mut draft = Draft::new("GET", "");
-        draft.add("Host", ekbo.host().as_bytes());
+        draft.add("Host", server.host().as_bytes());
         draft.add("Upgrade", b"websocket");
         draft.add("Connection", b"Upgrade");
         draft.add("Sec-WebSocket-Version", b"13");
         draft.add("Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ==");
         let path = "/connect".to_owned();
-        ClientPlan { ekbo, path, query: None, draft, early: Vec::new() }
+        ClientPlan { server, path, query: None, draft, early: Vec::new() }
     }
 
     /// Opens a WebSocket at `/connect` with somebody else's client library, which closes and
@@ -181,6 +182,11 @@ impl Client {
         self.incoming.wire().shutdown(Shutdown::Write);
     }
 
+    /// Lets the system hold only a little of what comes and is not read.
+    pub(crate) fn hold_little(&mut self) {
+        system::hold_little(self.tcp());
+    }
+
     /// Goes away with a TCP reset.
     pub(crate) fn reset(mut self) {
         system::reset_on_close(self.tcp());
@@ -278,7 +284,7 @@ impl ClientPlan<'_> {
             None => self.path.clone(),
         };
         self.draft.set_target(&target);
-        let mut http = Http::over(self.ekbo.wire());
+        let mut http = Http::over(self.server.wire());
         let mut bytes = self.draft.to_bytes();
         bytes.extend(self.early);
         http.write(bytes);

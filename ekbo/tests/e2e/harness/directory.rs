@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs, process};
 
 /// A directory of the test's own, removed with everything in it when dropped.
+#[derive(Debug)]
 pub(crate) struct Directory(PathBuf);
 
 impl Directory {

@@ -21,6 +21,7 @@ use super::backend::Backend;
 use super::clock::{eventually, eventually_some};
 use super::directory::Directory;
 use super::http::{Http, Response};
+use super::server::Server;
 use super::system::{self, Signal};
 use super::wire::Wire;
 
@@ -245,6 +246,16 @@ impl Ekbo {
     pub(crate) fn wait_exit(&mut self) -> ExitStatus {
         let process = &mut self.process;
         eventually_some("the end of the process", || process.try_wait().unwrap())
+    }
+}
+
+impl Server for Ekbo {
+    fn host(&self) -> String {
+        Self::host(self)
+    }
+
+    fn wire(&self) -> Wire {
+        Self::wire(self)
     }
 }
 

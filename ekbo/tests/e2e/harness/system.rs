@@ -27,6 +27,11 @@ pub(crate) fn reset_on_close(stream: &TcpStream) {
     set_option(stream, libc::SO_LINGER, &libc::linger { l_onoff: 1, l_linger: 0 });
 }
 
+/// Lets the system hold only a little of what comes and is not read.
+pub(crate) fn hold_little(stream: &TcpStream) {
+    set_option(stream, libc::SO_RCVBUF, &(16 << 10));
+}
+
 /// A port that was free a moment ago. It is none that the system gives to whoever asks for any,
 /// and other tests start their search elsewhere.
 pub(crate) fn free_port() -> u16 {
