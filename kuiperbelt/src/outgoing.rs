@@ -171,6 +171,7 @@ impl Outgoing {
 
     /// What is to be written next. Until [`end_write`](Self::end_write) tells what came of it, it
     /// stays as it is.
+    #[inline]
     pub(crate) fn begin_write(&mut self) -> Option<Batch> {
         let first = self.first.as_ref()?.bytes();
         self.in_flight = 1;
@@ -195,6 +196,7 @@ impl Outgoing {
     }
 
     /// Takes note that so many bytes of what was to be written are.
+    #[inline]
     pub(crate) fn end_write(&mut self, size: usize) {
         // Unless everything has been forgotten meanwhile.
         if std::mem::take(&mut self.in_flight) > 0 {
@@ -265,6 +267,7 @@ impl Batch {
     /// # Errors
     ///
     /// `WouldBlock` when the socket takes nothing now; others mean that it never will.
+    #[inline]
     pub(crate) fn write(&self, stream: &Stream) -> io::Result<usize> {
         match self {
             Self::One(frame, offset) => stream.try_write(&frame[*offset..]),

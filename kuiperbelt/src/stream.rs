@@ -48,6 +48,7 @@ impl Stream {
     }
 
     /// Reads once into `place`, which must have room; 0 means that the input has ended.
+    #[inline]
     pub(crate) fn poll_read(
         &self,
         context: &mut Context<'_>,
@@ -64,6 +65,7 @@ impl Stream {
     ///
     /// Bytes that TLS has encrypted count as written, and see
     /// [`has_unsent`](Self::has_unsent). Only then may 0 of many be written: something older was.
+    #[inline]
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match &self.tls {
             None => self.socket.try_write(bytes),
@@ -73,11 +75,13 @@ impl Stream {
 
     /// Whether the socket has not taken yet what counts as written. Writing on, nothing if there is
     /// nothing, has it try again.
+    #[inline]
     pub(crate) fn has_unsent(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.has_unsent())
     }
 
     /// Ready when it may be worth writing again, or the socket has failed.
+    #[inline]
     pub(crate) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<()> {
         self.socket.poll_writable(context)
     }

@@ -261,6 +261,7 @@ impl Outbox {
     }
 
     /// Whether nothing is left to write, here and in the stream.
+    #[inline]
     fn is_written(&self) -> bool {
         self.outgoing.is_empty() && !self.stream.as_ref().is_some_and(|stream| stream.has_unsent())
     }
@@ -293,7 +294,7 @@ impl Outbox {
                 break;
             }
         }
-        let is_over = outbox.is_written() && outbox.ending.is_some();
+        let is_over = outbox.ending.is_some() && outbox.is_written();
         if !outbox.is_writing && (is_over || std::mem::take(&mut outbox.is_awaited)) {
             outbox.wake();
         }

@@ -41,6 +41,7 @@ macro_rules! each {
 
 impl Socket {
     /// Reads once into `place`, which must have room; 0 means that the input has ended.
+    #[inline]
     pub(super) fn poll_read(
         &self,
         context: &mut Context<'_>,
@@ -85,6 +86,7 @@ impl Socket {
     }
 
     /// Writes as much as the socket takes now, at least one of the bytes, if there are any.
+    #[inline]
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match each!(&self.kind, socket => socket.try_write(bytes))? {
             0 if !bytes.is_empty() => Err(io::ErrorKind::WriteZero.into()),
@@ -93,6 +95,7 @@ impl Socket {
     }
 
     /// Ready when it may be worth writing again, or the socket has failed.
+    #[inline]
     pub(super) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<()> {
         each!(&self.kind, socket => socket.poll_write_ready(context)).map(|_| ())
     }
