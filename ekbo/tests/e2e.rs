@@ -78,6 +78,8 @@ mod e2e {
     mod stats;
     /// The graceful stop.
     mod stop;
+    /// Channels by the answers of callbacks.
+    mod subscriptions;
     /// Templates in the configuration file.
     mod templates;
     /// The gateway over `wss://` and `https://`.
