@@ -31,7 +31,7 @@ mod state;
 pub(crate) mod target;
 
 use self::actions::Actions;
-use self::client::{CallError, Client, Reply, Told};
+use self::client::{CallError, Client, Content, Reply};
 use self::close::Closer;
 pub(crate) use self::close::Retry;
 use self::destination::Destination;
@@ -216,8 +216,9 @@ impl Handler for Callbacks {
         let own = [(destination.session(), session.key()), (&STATE, state.as_bytes())];
         let wanted = Wanted::fields(&actions::FIELDS);
         match Box::pin(self.post(destination, with_state(&own), &Bytes::new(), wanted)).await {
-            Ok(told) => {
-                self.obey(session, told).await;
+            Ok(None) => true,
+            Ok(Some(content)) => {
+                Box::pin(self.obey(session, *content)).await;
                 true
             }
             Err(error) => {
@@ -253,8 +254,8 @@ impl Handler for Callbacks {
         ];
         let wanted = self.wanted_of_receive();
         match self.post(destination, with_state(&own), &message.payload, wanted).await {
-            Ok(told) if told.asks_for_nothing() => {}
-            Ok(told) => Box::pin(self.obey(session, told)).await,
+            Ok(None) => {}
+            Ok(Some(content)) => Box::pin(self.obey(session, *content)).await,
             Err(error) => error!(
                 session = %String::from_utf8_lossy(session.key()),
                 url = %destination,
@@ -272,25 +273,29 @@ impl Handler for Callbacks {
 }
 
 impl Callbacks {
-    /// One POST about a session. Only a 200 whose body has arrived whole is a yes.
+    /// One POST about a session. Only a 200 whose body has arrived whole is a yes; returns what it
+    /// says beside.
     async fn post(
         &self,
         destination: &Destination,
         own: &[Field<'_>],
         body: &Bytes,
         wanted: Wanted,
-    ) -> Result<Told, CallError> {
-        let told = self.client.tell(destination.draft()?, own, body, wanted, self.deadline());
-        let told = told.await?;
-        if told.status == StatusCode::OK { Ok(told) } else { Err(CallError::Status(told.status)) }
+    ) -> Result<Option<Box<Content>>, CallError> {
+        let (draft, deadline) = (destination.draft()?, self.deadline());
+        let told = self.client.tell(draft, own, body, wanted, deadline).await?;
+        match told.status {
+            StatusCode::OK => Ok(told.content),
+            other => Err(CallError::Status(other)),
+        }
     }
 
     /// Does what a 200 asks for: the actions, with the reply before a close.
-    async fn obey(&self, session: &Session, told: Told) {
-        let actions = Actions::read(&told.headers);
+    async fn obey(&self, session: &Session, content: Content) {
+        let actions = Actions::read(&content.headers);
         actions.before_body(session, self.hub.channels());
         let key = String::from_utf8_lossy(session.key());
-        match self.reply(session, told).await {
+        match self.reply(session, content).await {
             Ok(()) => {}
             Err(ReplyError::Session(gone)) => info!(session = %key, reason = %gone, "no reply"),
             Err(error) => error!(session = %key, error = %error, "cannot send the reply"),
@@ -299,12 +304,12 @@ impl Callbacks {
     }
 
     /// Sends the body of an answer to the client, if there is one, as soon as there is room.
-    async fn reply(&self, session: &Session, told: Told) -> Result<(), ReplyError> {
-        let body = told.body.ok_or(ReplyError::TooLarge)?;
+    async fn reply(&self, session: &Session, content: Content) -> Result<(), ReplyError> {
+        let body = content.body.ok_or(ReplyError::TooLarge)?;
         if body.is_empty() {
             return Ok(());
         }
-        let kind = told.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let kind = content.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         let message = message(kind, &body, self.config.invalid_text)?;
         session.send(&message, None).await?;
         self.hub.metrics().total_messages.increment();

@@ -68,9 +68,15 @@ pub(crate) struct Reply {
     rest: Call,
 }
 
-/// A whole answer, as far as it was wanted.
+/// A whole answer.
 pub(crate) struct Told {
     pub(crate) status: StatusCode,
+    /// What else was wanted of it, if there is any: most answers say nothing but their status.
+    pub(crate) content: Option<Box<Content>>,
+}
+
+/// What was wanted of an answer beside its status.
+pub(crate) struct Content {
     pub(crate) headers: HeaderMap,
     /// `None` if it is wanted and too large. The connection is lost then.
     pub(crate) body: Option<Bytes>,
@@ -147,7 +153,9 @@ impl Client {
                 Err(Failure::Fault(Fault::TooLarge)) => (!wanted.body).then(Bytes::new),
                 Err(failure) => return Err(CallError::Broken(failure)),
             };
-            Ok(Told { status, headers, body })
+            let says_nothing = headers.is_empty() && body.as_ref().is_some_and(Bytes::is_empty);
+            let content = (!says_nothing).then(|| Box::new(Content { headers, body }));
+            Ok(Told { status, content })
         })
         .await
     }
@@ -224,13 +232,6 @@ impl Reply {
         let body = self.rest.exchange.response().take_body();
         self.rest.finish();
         Ok(body)
-    }
-}
-
-impl Told {
-    /// Whether there is nothing in it but its status.
-    pub(crate) fn asks_for_nothing(&self) -> bool {
-        self.headers.is_empty() && self.body.as_ref().is_some_and(Bytes::is_empty)
     }
 }
 
