@@ -1,5 +1,6 @@
 //! A whole server: doors, the listeners that they are behind, and the order in which it stops.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -215,7 +216,9 @@ impl Server {
     ) -> io::Result<Vec<SocketAddr>> {
         let mut bound = Vec::new();
         let mut missing = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in lookup_host(address).await? {
+        // A name may have the same address twice.
+        let addresses: BTreeSet<SocketAddr> = lookup_host(address).await?.collect();
+        for address in addresses {
             match Listener::tcp(address) {
                 Ok(listener) => bound.push(listener),
                 Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => missing = error,
