@@ -53,6 +53,8 @@ pub enum Lead {
 #[derive(Clone)]
 pub struct Doors {
     doors: Vec<(String, Lead)>,
+    /// Paths of subtrees with one name below, which may be anything.
+    with_names: Vec<String>,
     otherwise: Service,
 }
 
@@ -85,7 +87,7 @@ enum Found {
 impl Doors {
     /// No doors: every request goes to `otherwise`.
     pub fn new(otherwise: Service) -> Self {
-        Self { doors: Vec::new(), otherwise }
+        Self { doors: Vec::new(), with_names: Vec::new(), otherwise }
     }
 
     /// No doors: every request is answered 404.
@@ -99,6 +101,18 @@ impl Doors {
             return Err(SamePath(path.to_owned()));
         }
         self.doors.push((path.to_owned(), lead));
+        Ok(())
+    }
+
+    /// Adds a door for a path that ends in `/`, behind which is one name of any bytes: it may have
+    /// slashes and dots in it where they are percent-encoded, and nothing of it is cleaned away.
+    ///
+    /// # Errors
+    ///
+    /// The path has a door already.
+    pub fn add_names(&mut self, path: &str, lead: Lead) -> Result<(), SamePath> {
+        self.add(path, lead)?;
+        self.with_names.push(path.to_owned());
         Ok(())
     }
 
@@ -125,7 +139,10 @@ impl Doors {
             Found::Moved(location)
         };
         let is_suspicious = path.windows(2).any(|pair| matches!(pair, b"//" | b"/."));
-        if is_suspicious && let Some(clean) = clean(&path) {
+        if is_suspicious
+            && !self.is_name(raw)
+            && let Some(clean) = clean(&path)
+        {
             return moved(&clean);
         }
         let is = |door: &str, path: &[u8]| door.starts_with('/') && door.as_bytes() == path;
@@ -143,6 +160,12 @@ impl Doors {
             Some((index, _)) => Found::Door(index),
             None => Found::Nothing,
         }
+    }
+
+    /// Whether a path, as it was written, is a name behind one of the doors for names.
+    fn is_name(&self, raw: &str) -> bool {
+        let mut names = self.with_names.iter().filter_map(|path| raw.strip_prefix(path.as_str()));
+        names.any(|name| !matches!(name, "." | "..") && !name.contains('/'))
     }
 }
 
@@ -235,6 +258,28 @@ mod tests {
         ] {
             let found = doors.find(path, Some("a=b"));
             assert_eq!(found, Found::Moved(location.to_owned()), "{path}");
+        }
+    }
+
+    #[test]
+    fn names_of_any_bytes() {
+        let mut doors = doors(&["/names"]);
+        let lead = Lead::Http(Arc::new(|_| answer::not_found().into()));
+        doors.add_names("/names/", lead).unwrap();
+        for name in
+            ["a", ".a", "a%2Fb", "a%2f%2Fb", "%2e%2E", "%2e", "%2F", "%ff%00", "a%2F..%2Fb", ""]
+        {
+            assert_eq!(doors.find(&format!("/names/{name}"), None), Found::Door(1), "{name}");
+        }
+        for (path, location) in [
+            ("/names/..", "/"),
+            ("/names/.", "/names"),
+            ("/names/../send", "/send"),
+            ("/names//a", "/names/a"),
+            ("//names/a", "/names/a"),
+            ("/other/a%2F%2Fb", "/other/a/b"),
+        ] {
+            assert_eq!(doors.find(path, None), Found::Moved(location.to_owned()), "{path}");
         }
     }
 
