@@ -169,14 +169,20 @@ impl App {
         let otherwise = logged(not_found, log);
         let gateway = Callbacks::new(Arc::clone(&self.hub), callback_config(config));
         let gateway = SocketDoor::new(&self.hub, gateway, options(config));
-        let api = Arc::new(BackendApi::new(Arc::clone(&self.hub), api_config(config)));
+        let api = Arc::new(BackendApi::new(Arc::clone(&self.hub), Vec::new(), api_config(config)));
         let service = |call: Call| -> Service {
             let api = Arc::clone(&api);
+            let sessions = config.paths.sessions.clone();
             Arc::new(move |request| match call {
                 Call::Send => api.send(request),
                 Call::Close => api.close(request),
                 Call::Publish => api.publish(request),
                 Call::Broadcast => api.broadcast(request),
+                Call::Subscribe => api.subscribe(&request).into(),
+                Call::Unsubscribe => api.unsubscribe(&request).into(),
+                Call::Sessions => api.sessions(&request).into(),
+                Call::Session => api.session(&request, &sessions).into(),
+                Call::Channels => api.channels(&request).into(),
                 Call::Stats => {
                     let api = Arc::clone(&api);
                     Answering::later(async move { api.stats(request).await })
@@ -199,10 +205,22 @@ impl App {
         } else {
             &mut public
         };
-        add(doors, &paths.send, Lead::Http(logged(service(Call::Send), log)))?;
-        add(doors, &paths.close, Lead::Http(logged(service(Call::Close), log)))?;
-        add(doors, &paths.publish, Lead::Http(logged(service(Call::Publish), log)))?;
-        add(doors, &paths.broadcast, Lead::Http(logged(service(Call::Broadcast), log)))?;
+        for (path, call) in [
+            (&paths.send, Call::Send),
+            (&paths.close, Call::Close),
+            (&paths.publish, Call::Publish),
+            (&paths.broadcast, Call::Broadcast),
+            (&paths.subscribe, Call::Subscribe),
+            (&paths.unsubscribe, Call::Unsubscribe),
+            (&paths.sessions, Call::Sessions),
+            (&paths.channels, Call::Channels),
+        ] {
+            add(doors, path, Lead::Http(logged(service(call), log)))?;
+        }
+        if !paths.sessions.is_empty() {
+            let session = Lead::Http(logged(service(Call::Session), log));
+            doors.add_names(&format!("{}/", paths.sessions), session).map_err(twice)?;
+        }
         add(doors, &paths.stats, Lead::Http(service(Call::Stats)))?;
         Ok((public, private))
     }
@@ -235,6 +253,11 @@ enum Call {
     Close,
     Publish,
     Broadcast,
+    Subscribe,
+    Unsubscribe,
+    Sessions,
+    Session,
+    Channels,
     Stats,
     Ping,
 }
@@ -296,11 +319,15 @@ fn add(doors: &mut Doors, path: &str, lead: Lead) -> Result<(), StartError> {
     if path.is_empty() {
         return Ok(());
     }
-    doors.add(path, lead).map_err(|SamePath(path)| StartError {
+    doors.add(path, lead).map_err(twice)
+}
+
+fn twice(SamePath(path): SamePath) -> StartError {
+    StartError {
         what: "load config error",
         place: format!("path {path}"),
         reason: "is given twice; choose another".to_owned(),
-    })
+    }
 }
 
 /// The demo's chat page, at `/` and nowhere below.

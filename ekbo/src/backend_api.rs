@@ -2,7 +2,9 @@
 //! those that backends have been written against; those of the other calls have the same shape.
 //!
 //! Who may ask is in `access.rs`, what an answer looks like in `answer.rs`. The calls: `/send` and
-//! `/close` in `delivery.rs`, `/publish` and `/broadcast` in `publish.rs`, `/stats` in `stats.rs`.
+//! `/close` in `delivery.rs`, `/publish` and `/broadcast` in `publish.rs`, `/subscribe` and
+//! `/unsubscribe` in `membership.rs`, `/sessions` and `/channels` in `listing.rs`, `/stats` in
+//! `stats.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +19,16 @@ mod access;
 mod answer;
 mod body;
 mod delivery;
+mod idempotency;
+mod listing;
+mod membership;
 mod publish;
+mod query;
 mod stats;
+mod timestamp;
+
+use idempotency::Memory;
+pub(crate) use publish::PublishJson;
 
 const CHANNEL: HeaderName = HeaderName::from_static("x-kuiperbelt-channel");
 
@@ -38,15 +48,20 @@ pub(crate) struct Config {
 }
 
 /// The backend API of a hub.
-#[derive(Debug)]
 pub(crate) struct BackendApi {
     hub: Arc<Hub>,
+    /// The Rocket hubs beside it, by their paths.
+    hubs: Vec<(String, PublishJson)>,
     config: Config,
+    sent: Arc<Memory>,
+    published: Arc<Memory>,
+    broadcasted: Arc<Memory>,
 }
 
 impl BackendApi {
-    pub(crate) fn new(hub: Arc<Hub>, config: Config) -> Self {
-        Self { hub, config }
+    pub(crate) fn new(hub: Arc<Hub>, hubs: Vec<(String, PublishJson)>, config: Config) -> Self {
+        let [sent, published, broadcasted] = Default::default();
+        Self { hub, hubs, config, sent, published, broadcasted }
     }
 
     /// `/ping`: we are here.

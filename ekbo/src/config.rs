@@ -109,7 +109,6 @@ pub(crate) enum ApiListen {
 /// No two of them are equal. One that does not begin with `/` never matches; one that is empty is
 /// none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "those of channels and sessions are read by the backend's new doors")]
 pub(crate) struct Paths {
     pub(crate) connect: String,
     pub(crate) close: String,

@@ -21,6 +21,8 @@ mod e2e {
     mod api_access;
     /// How the backend is reached: TLS, unix sockets, pooled connections.
     mod callback_client;
+    /// `/subscribe`, `/unsubscribe` and `/channels`.
+    mod channels_api;
     /// `/close`.
     mod close;
     /// What the close callback carries, and when it is made again.
@@ -52,6 +54,8 @@ mod e2e {
     mod establish;
     /// The edges of HTTP/1.1: limits, `Expect`, what is refused.
     mod http_edges;
+    /// `Idempotency-Key`.
+    mod idempotency;
     /// What is told in the log, and what never is.
     mod log;
     /// Frames that break the rules.
@@ -74,6 +78,8 @@ mod e2e {
     mod send;
     /// Every way a session ends, and what the backend hears of it.
     mod session_end;
+    /// `/sessions` and `/sessions/KEY`.
+    mod sessions_api;
     /// `/stats` and `/ping`.
     mod stats;
     /// The graceful stop.

@@ -15,6 +15,7 @@ pub(super) const CLOSED: &str = "kuiperbelt: session is closed";
 pub(super) const TIMED_OUT: &str = "context deadline exceeded";
 pub(super) const INVALID_TEXT: &str = "kuiperbelt: text message is not valid UTF-8";
 pub(super) const CHANNEL_NOT_FOUND: &str = "kuiperbelt: channel is not found";
+pub(super) const TOO_MANY_CHANNELS: &str = "kuiperbelt: too many channels";
 
 /// A target that a call failed for. Its names stand in the request, at these places of the fields.
 pub(super) struct Failure {
@@ -46,9 +47,23 @@ impl Failure {
 pub(super) enum Refused {
     /// A1
     NotPost,
+    NotGet,
     /// A2
     NoSession,
     NoChannel,
+    /// More sessions and channels than are taken in one call.
+    TooManyAtOnce,
+    NoHub,
+    /// What a Rocket hub is to publish is no object with an event.
+    NoEvent,
+    /// Of a page.
+    Limit,
+    /// An `Idempotency-Key` that is none.
+    Key,
+    /// One that was another call's.
+    KeyUsed,
+    /// One more than can be remembered.
+    TooManyKeys,
     /// A3
     Unreadable,
     TooLarge,
@@ -63,10 +78,18 @@ pub(super) enum Refused {
 impl Refused {
     pub(super) const fn status(self) -> StatusCode {
         match self {
-            Self::NotPost => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NoSession | Self::NoChannel | Self::Close(_) | Self::InvalidText => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::NotPost | Self::NotGet => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoSession
+            | Self::NoChannel
+            | Self::TooManyAtOnce
+            | Self::NoHub
+            | Self::NoEvent
+            | Self::Limit
+            | Self::Key
+            | Self::Close(_)
+            | Self::InvalidText => StatusCode::BAD_REQUEST,
+            Self::KeyUsed => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooManyKeys => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreadable => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -77,8 +100,16 @@ impl Refused {
     pub(super) fn body(self) -> String {
         let error = match self {
             Self::NotPost => "required POST method",
+            Self::NotGet => "required GET method",
             Self::NoSession => "session header is missing",
             Self::NoChannel => "channel header is missing",
+            Self::TooManyAtOnce => "too many sessions and channels",
+            Self::NoHub => "kuiperbelt: hub is not found",
+            Self::NoEvent => "body is not a JSON object with an event",
+            Self::Limit => "limit is not a number from 1 to 1000",
+            Self::Key => "idempotency key is invalid",
+            Self::KeyUsed => "idempotency key was used with another body",
+            Self::TooManyKeys => "too many idempotency keys",
             Self::Unauthorized => "unauthorized",
             Self::Origin => "origin is not allowed",
             Self::Close(InvalidClose::Code) => "close code is invalid",
@@ -126,6 +157,14 @@ pub(super) fn strict_outcome(fields: &Fields, failures: &[Failure]) -> Answer {
         return json(StatusCode::OK, OK);
     }
     json(StatusCode::BAD_REQUEST, with_errors(fields, failures, r#""NG""#))
+}
+
+/// 404 for the session itself, rather than as a target of something.
+pub(super) fn session_not_found(key: &[u8]) -> Answer {
+    let mut body = format!(r#"{{"errors":[{{"error":"{SESSION_NOT_FOUND}","session":""#);
+    push_escaped(&mut body, key);
+    body.push_str("\"}],\"result\":\"NG\"}\n");
+    json(StatusCode::NOT_FOUND, body)
 }
 
 pub(super) fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {

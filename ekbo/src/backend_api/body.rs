@@ -10,7 +10,7 @@ use super::answer::Refused;
 
 impl BackendApi {
     /// Has `run` answer, with the whole body: at once if that has come along. One that is not
-    /// wanted is read to its end all the same, with the same refusals, and empty for `run`.
+    /// wanted is read to its end all the same, with the same refusals, and need not reach `run`.
     pub(super) fn with_body(
         self: &Arc<Self>,
         body: Body,

@@ -17,6 +17,7 @@ use tracing::debug;
 use super::BackendApi;
 use super::access::Reach;
 use super::answer::{self, Failure, INVALID_TEXT, Refused, SESSION_NOT_FOUND};
+use super::idempotency::IDEMPOTENCY_KEY;
 use crate::log::{Shown, ShownBody};
 use crate::text::message;
 
@@ -43,6 +44,9 @@ struct Delivery {
 impl BackendApi {
     /// `/send`: the body is a message for every session named.
     pub(crate) fn send(self: &Arc<Self>, request: Request) -> Answering {
+        if request.fields.get(&IDEMPOTENCY_KEY).is_some() {
+            return self.send_once(request);
+        }
         self.deliver(request, |_| Ok(Action::Send))
     }
 
@@ -65,14 +69,33 @@ impl BackendApi {
             Ok(prepared) => prepared,
             Err(refused) => return refused.into(),
         };
-        if self.config.strict && !delivery.failures.is_empty() {
+        if self.is_too_much(&delivery) {
             return self.outcome(&delivery.fields, &delivery.failures).into();
         }
         let is_wanted = !delivery.sessions.is_empty();
         self.with_body(body, is_wanted, move |api, body| api.hand_out(delivery, body))
     }
 
-    /// Looks up the sessions named; a key that means none is a failure.
+    /// `/send` under an idempotency key: the sessions are looked up only if it is the first, as
+    /// they may have gone since.
+    fn send_once(self: &Arc<Self>, request: Request) -> Answering {
+        let session_header = &self.config.session_header;
+        let checked = self.check_post(&request, Reach::All);
+        let checked = checked.and(request.fields.get(session_header).ok_or(Refused::NoSession));
+        if let Err(refused) = checked {
+            return refused.into();
+        }
+        let Request { uri, fields, body, .. } = request;
+        self.once(&self.sent, fields, body, |api, fields, body| {
+            let (sessions, failures) = api.look_up(&fields);
+            let delivery = Delivery { action: Action::Send, sessions, failures, uri, fields };
+            if api.is_too_much(&delivery) {
+                return api.outcome(&delivery.fields, &delivery.failures).into();
+            }
+            api.hand_out(delivery, body)
+        })
+    }
+
     fn prepare(
         &self,
         request: Request,
@@ -80,6 +103,16 @@ impl BackendApi {
     ) -> Result<(Delivery, Body), Refused> {
         self.check_post(&request, Reach::All)?;
         let Request { uri, fields, body, .. } = request;
+        let (sessions, failures) = self.look_up(&fields);
+        if sessions.is_empty() && failures.is_empty() {
+            return Err(Refused::NoSession);
+        }
+        let action = action(&fields)?;
+        Ok((Delivery { action, sessions, failures, uri, fields }, body))
+    }
+
+    /// The sessions named, and where their keys stand; a key that means none is a failure.
+    pub(super) fn look_up(&self, fields: &Fields) -> (Vec<(Session, usize)>, Vec<Failure>) {
         let (mut sessions, mut failures) = (Vec::new(), Vec::new());
         for at in fields.places_of(&self.config.session_header) {
             match self.hub.session(fields.value(at)) {
@@ -87,11 +120,12 @@ impl BackendApi {
                 None => failures.push(Failure::of_session(SESSION_NOT_FOUND, at)),
             }
         }
-        if sessions.is_empty() && failures.is_empty() {
-            return Err(Refused::NoSession);
-        }
-        let action = action(&fields)?;
-        Ok((Delivery { action, sessions, failures, uri, fields }, body))
+        (sessions, failures)
+    }
+
+    /// Whether nothing is to be done because of what has failed already.
+    fn is_too_much(&self, delivery: &Delivery) -> bool {
+        self.config.strict && !delivery.failures.is_empty()
     }
 
     /// Hands the message to every session. Failures are told in the order in which they happen.
@@ -142,7 +176,7 @@ impl BackendApi {
         })
     }
 
-    fn outcome(&self, fields: &Fields, failures: &[Failure]) -> Answer {
+    pub(super) fn outcome(&self, fields: &Fields, failures: &[Failure]) -> Answer {
         if self.config.strict {
             answer::strict_outcome(fields, failures)
         } else {

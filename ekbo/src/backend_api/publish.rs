@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, Uri};
+use kuiperbelt::rocket::PublishError;
 use kuiperbelt::{Answer, Answering, Fields, InvalidText, Request, Session};
 use tracing::debug;
 
@@ -16,6 +17,10 @@ use super::{BackendApi, CHANNEL};
 use crate::log::{Shown, ShownBody};
 use crate::text::message;
 
+/// Publishes a JSON object on a channel of a Rocket hub, as `Rocket::publish_json` does.
+pub(crate) type PublishJson = Box<dyn Fn(&str, &str) -> Result<usize, PublishError> + Send + Sync>;
+
+pub(super) static HUB: HeaderName = HeaderName::from_static("x-kuiperbelt-hub");
 pub(super) const EXCEPT: HeaderName = HeaderName::from_static("x-kuiperbelt-except");
 
 impl BackendApi {
@@ -25,9 +30,13 @@ impl BackendApi {
             return refused.into();
         }
         let Request { uri, fields, body, .. } = request;
-        self.with_body(body, true, move |api, body| {
+        self.once(&self.published, fields, body, move |api, fields, body| {
             log_message(&uri, &fields, body);
-            api.publish_to_channels(&fields, body).into()
+            let answer = api.hub_named(&fields).and_then(|hub| match hub {
+                Some(publish) => api.publish_to_hub(publish, &fields, body),
+                None => Ok(api.publish_to_channels(&fields, body)),
+            });
+            answer.unwrap_or_else(Answer::from).into()
         })
     }
 
@@ -37,7 +46,7 @@ impl BackendApi {
             return refused.into();
         }
         let Request { uri, fields, body, .. } = request;
-        self.with_body(body, true, move |api, body| {
+        self.once(&self.broadcasted, fields, body, move |api, fields, body| {
             log_message(&uri, &fields, body);
             api.publish_to_all(&fields, body).unwrap_or_else(Answer::from).into()
         })
@@ -46,7 +55,49 @@ impl BackendApi {
     fn check_publish(&self, request: &Request) -> Result<(), Refused> {
         self.check_post(request, Reach::Here)?;
         request.fields.get(&CHANNEL).ok_or(Refused::NoChannel)?;
-        Ok(())
+        self.hub_named(&request.fields).map(|_| ())
+    }
+
+    /// The hub whose channels are meant, if not the gateway's. More than one field names none.
+    fn hub_named(&self, fields: &Fields) -> Result<Option<&PublishJson>, Refused> {
+        let mut named = fields.get_all(&HUB);
+        match (named.next(), named.next()) {
+            (None, _) => Ok(None),
+            (Some(path), None) => {
+                let hub = self.hubs.iter().find(|(known, _)| known.as_bytes() == path);
+                hub.map(|(_, publish)| Some(publish)).ok_or(Refused::NoHub)
+            }
+            (Some(_), Some(_)) => Err(Refused::NoHub),
+        }
+    }
+
+    /// Every channel gets a message of its own, as its name is in it.
+    fn publish_to_hub(
+        &self,
+        publish: &PublishJson,
+        fields: &Fields,
+        body: &[u8],
+    ) -> Result<Answer, Refused> {
+        let json = str::from_utf8(body).map_err(|_| Refused::NoEvent)?;
+        let mut seen = HashSet::new();
+        let mut failures = Vec::new();
+        let mut delivered = 0;
+        for at in fields.places_of(&CHANNEL).filter(|&at| seen.insert(fields.value(at))) {
+            let published = match str::from_utf8(fields.value(at)) {
+                Ok(channel) => publish(channel, json),
+                Err(_) => Err(PublishError::InvalidChannel),
+            };
+            match published {
+                Ok(reached) => delivered += reached,
+                // The same for every channel: nobody has got anything.
+                Err(PublishError::InvalidData) => return Err(Refused::NoEvent),
+                Err(PublishError::InvalidChannel) => {
+                    failures.push(Failure::of_channel(CHANNEL_NOT_FOUND, at));
+                }
+            }
+        }
+        self.hub.metrics().total_messages.add(delivered as u64);
+        Ok(outcome(fields, &failures, Some(delivered)))
     }
 
     fn publish_to_channels(&self, fields: &Fields, body: &[u8]) -> Answer {
@@ -83,4 +134,89 @@ fn log_message(uri: &Uri, fields: &Fields, body: &[u8]) {
         body = %ShownBody(body),
         "message"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, StatusCode};
+    use kuiperbelt::Hub;
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::backend_api::Config;
+    use crate::text::InvalidTextPolicy;
+
+    /// An API beside a hub at `/chat` that has the channels `one` and `two`, with what is published
+    /// there.
+    fn api() -> (BackendApi, Arc<Mutex<Vec<String>>>) {
+        let published = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&published);
+        let publish = move |channel: &str, json: &str| match (channel, json) {
+            (_, "[]") => Err(PublishError::InvalidData),
+            ("one" | "two", json) => {
+                kept.lock().push(format!("{channel}: {json}"));
+                Ok(3)
+            }
+            _ => Err(PublishError::InvalidChannel),
+        };
+        let config = Config {
+            session_header: HeaderName::from_static("x-kuiperbelt-session"),
+            tokens: Vec::new(),
+            strict: false,
+            send_timeout: None,
+            max_body: usize::MAX,
+            invalid_text: InvalidTextPolicy::Reject,
+            close_callback_on_api_close: false,
+        };
+        let hubs: Vec<(String, PublishJson)> = vec![("/chat".into(), Box::new(publish))];
+        (BackendApi::new(Hub::new(), hubs, config), published)
+    }
+
+    fn fields(hubs: &[&str], channels: &[&[u8]]) -> Fields {
+        let mut map = HeaderMap::new();
+        for hub in hubs {
+            map.append(&HUB, hub.parse().unwrap());
+        }
+        for channel in channels {
+            map.append(CHANNEL, http::HeaderValue::from_bytes(channel).unwrap());
+        }
+        Fields::from(&map)
+    }
+
+    #[test]
+    fn which_hub_is_meant() {
+        let (api, _) = api();
+        let meant = |hubs: &[&str]| api.hub_named(&fields(hubs, &[])).map(|hub| hub.is_some());
+        assert_eq!(meant(&[]), Ok(false));
+        assert_eq!(meant(&["/chat"]), Ok(true));
+        for unknown in [&["/Chat"][..], &[""], &["/chat/"], &["chat"], &["/chat", "/chat"]] {
+            assert_eq!(meant(unknown), Err(Refused::NoHub), "{unknown:?}");
+        }
+    }
+
+    #[test]
+    fn every_channel_of_a_hub_gets_its_own_message_once() {
+        let (api, published) = api();
+        let fields = fields(&["/chat"], &[b"one", b"two", b"three", b"one", b"\xff"]);
+        let hub = api.hub_named(&fields).unwrap().unwrap();
+        let answer = api.publish_to_hub(hub, &fields, b"{}").unwrap();
+        let failures = r#"[{"error":"kuiperbelt: channel is not found","channel":"three"},{"error":"kuiperbelt: channel is not found","channel":"\ufffd"}]"#;
+        assert_eq!(answer.status(), StatusCode::OK);
+        let body = format!("{{\"errors\":{failures},\"result\":\"OK\",\"delivered\":6}}\n");
+        assert_eq!(*answer.body(), body);
+        assert_eq!(*published.lock(), ["one: {}", "two: {}"]);
+        assert_eq!(api.hub.metrics().total_messages.value(), 6);
+    }
+
+    #[test]
+    fn what_is_no_message_of_a_hub() {
+        let (api, published) = api();
+        let fields = fields(&["/chat"], &[b"three", b"one"]);
+        let hub = api.hub_named(&fields).unwrap().unwrap();
+        for body in [&b"[]"[..], b"\xff"] {
+            let refused = api.publish_to_hub(hub, &fields, body).unwrap_err();
+            assert_eq!(refused, Refused::NoEvent);
+        }
+        assert!(published.lock().is_empty());
+    }
 }

@@ -6,9 +6,11 @@ use kuiperbelt::InvalidClose;
 use super::CHANNEL;
 use super::answer::{
     CHANNEL_NOT_FOUND, CLOSED, INVALID_TEXT, Refused, SESSION_NOT_FOUND, TIMED_OUT,
+    TOO_MANY_CHANNELS,
 };
 use super::delivery::{CLOSE_CODE, CLOSE_REASON};
-use super::publish::EXCEPT;
+use super::idempotency::IDEMPOTENCY_KEY;
+use super::publish::{EXCEPT, HUB};
 
 /// README.md has a row for each header, answer and error of the calls.
 #[test]
@@ -20,18 +22,36 @@ fn the_readme_lists_the_calls() {
     };
     let headers: Vec<String> =
         table("| header of a call |").iter().map(|name| name.to_lowercase()).collect();
-    let read = [CHANNEL, EXCEPT, CONTENT_TYPE, CLOSE_CODE, CLOSE_REASON, AUTHORIZATION, ORIGIN];
+    let read = [
+        CHANNEL,
+        EXCEPT,
+        HUB.clone(),
+        IDEMPOTENCY_KEY.clone(),
+        CONTENT_TYPE,
+        CLOSE_CODE,
+        CLOSE_REASON,
+        AUTHORIZATION,
+        ORIGIN,
+    ];
     let names = ["x-kuiperbelt-session".to_owned()].into_iter();
     let names = names.chain(read.iter().map(|name| name.as_str().to_owned()));
     assert_eq!(headers, names.collect::<Vec<_>>());
     assert_eq!(
         table("| error of a session or channel |"),
-        [SESSION_NOT_FOUND, CLOSED, TIMED_OUT, INVALID_TEXT, CHANNEL_NOT_FOUND]
+        [SESSION_NOT_FOUND, CLOSED, TIMED_OUT, INVALID_TEXT, CHANNEL_NOT_FOUND, TOO_MANY_CHANNELS]
     );
     for refused in [
         Refused::NotPost,
         Refused::NoSession,
         Refused::NoChannel,
+        Refused::NotGet,
+        Refused::TooManyAtOnce,
+        Refused::NoHub,
+        Refused::NoEvent,
+        Refused::Limit,
+        Refused::Key,
+        Refused::KeyUsed,
+        Refused::TooManyKeys,
         Refused::InvalidText,
         Refused::Unreadable,
         Refused::TooLarge,

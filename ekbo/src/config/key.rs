@@ -150,7 +150,9 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     Key::new("strict_broadcast", Kind::Switch, "false")
         .alias("EKBO_STRICT_BROADCAST_MODE_SWITCH")
-        .means("whether one unknown session makes a whole send or close call fail"),
+        .means(
+            "whether one unknown session makes a whole send, close, subscribe or unsubscribe call fail",
+        ),
     Key::new("send_timeout", Kind::Duration, "0")
         .means("longest wait of one send or close call for full queues; 0 waits for ever"),
     Key::new("send_queue_size", Kind::Count, "null").means(

@@ -1,4 +1,4 @@
-//! The answers of `/send` and `/close`, byte for byte.
+//! The answers of the backend's API, byte for byte.
 
 use super::harness::Response;
 
@@ -8,6 +8,8 @@ pub(crate) const JSON: &str = "application/json; charset=utf-8";
 pub(crate) const NOT_FOUND: &str = "kuiperbelt: session is not found";
 pub(crate) const CLOSED: &str = "kuiperbelt: session is closed";
 pub(crate) const TIMED_OUT: &str = "context deadline exceeded";
+pub(crate) const CHANNEL_NOT_FOUND: &str = "kuiperbelt: channel is not found";
+pub(crate) const TOO_MANY_CHANNELS: &str = "kuiperbelt: too many channels";
 pub(crate) const NOT_UTF8: &str = "kuiperbelt: text message is not valid UTF-8";
 
 impl Response {

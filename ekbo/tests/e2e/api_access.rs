@@ -5,6 +5,17 @@ use std::net::Ipv4Addr;
 use super::harness::{Backend, Client, Ekbo, Listener};
 
 const JSON: &str = "application/json; charset=utf-8";
+/// The calls that the original did not have.
+const NEW: [(&str, &str); 7] = [
+    ("POST", "/publish"),
+    ("POST", "/broadcast"),
+    ("POST", "/subscribe"),
+    ("POST", "/unsubscribe"),
+    ("GET", "/sessions"),
+    ("GET", "/sessions/alice"),
+    ("GET", "/channels"),
+];
+
 const UNAUTHORIZED: &str = r#"{"errors":[{"error":"unauthorized"}],"result":"NG"}"#;
 
 /// KB-NET-7, Q3: with `api_listen` the API is there and nowhere else; ping is on both.
@@ -41,16 +52,15 @@ fn a_busy_api_address_is_fatal() {
     assert!(!finished.stderr.contains("listen start"), "{finished:?}");
 }
 
-/// KB-NET-7, Q3: with `api_token`, send, close and stats want it; connect and ping do not.
+/// KB-NET-7, Q3: with `api_token` every call wants it; connect and ping do not.
 #[test]
 fn a_token_guards_the_api() {
     let backend = Backend::admitting("alice").start();
     let ekbo = Ekbo::with(&backend).set("api_token", "open-sesame").start();
     let mut alice = Client::connect(&ekbo);
-    for (method, path) in
-        [("POST", "/send"), ("POST", "/close"), ("GET", "/stats"), ("GET", "/send")]
-    {
-        let request = ekbo.request(method, path).session("alice");
+    let old = [("POST", "/send"), ("POST", "/close"), ("GET", "/stats"), ("GET", "/send")];
+    for (method, path) in old.into_iter().chain(NEW) {
+        let request = ekbo.request(method, path).session("alice").channels(["news"]);
         request.clone().send().assert_is(401, JSON, UNAUTHORIZED);
         for wrong in [
             "Bearer",
@@ -70,6 +80,88 @@ fn a_token_guards_the_api() {
     let send = ekbo.request("POST", "/send").session("alice").header("Authorization", right);
     assert_eq!(send.body("hello").send().text(), r#"{"result":"OK"}"#);
     alice.expect_text("hello");
+    for (method, path) in NEW {
+        let call = ekbo.request(method, path).session("alice").channels(["news"]);
+        // With the token it does not matter where a call comes from.
+        let call = call.header("Authorization", right).header("X-Forwarded-For", "192.0.2.1");
+        assert_eq!(call.send().status, 200, "{path}");
+    }
+}
+
+/// Without a token, what the original did not have answers only this machine, and not a proxy
+/// that says that it speaks for somebody else.
+#[test]
+fn without_a_token_proxies_get_the_original_calls_only() {
+    let backend = Backend::admitting("alice").start();
+    let ekbo = Ekbo::with(&backend).start();
+    let plan = Ekbo::with(&backend);
+    let socket = plan.directory().join("api.sock");
+    let private = plan.set("api_listen", &format!("unix:{}", socket.display())).start();
+    let _alices = [Client::connect(&ekbo), Client::connect(&private)];
+    let old = [("POST", "/send"), ("GET", "/stats")];
+    for listener in [ekbo.listener().clone(), private.api_listener()] {
+        for (method, path) in old.into_iter().chain(NEW) {
+            let call = listener.request(method, path).session("alice").channels(["news"]);
+            assert_eq!(call.clone().send().status, 200, "{path}");
+            for (name, value) in [
+                ("Forwarded", "for=192.0.2.1"),
+                ("X-Forwarded-For", "127.0.0.1"),
+                ("x-forwarded-proto", "https"),
+                ("X-Real-IP", "192.0.2.1"),
+                ("Via", "1.1 proxy"),
+                ("CF-Connecting-IP", ""),
+            ] {
+                let answer = call.clone().header(name, value).send();
+                if NEW.contains(&(method, path)) {
+                    answer.assert_is(401, JSON, UNAUTHORIZED);
+                } else {
+                    assert_eq!(answer.status, 200, "{path} {name}");
+                }
+            }
+        }
+        // Before anything else.
+        let wrong = listener.request("PUT", "/publish").header("Via", "1.1 proxy");
+        wrong.send().assert_is(401, JSON, UNAUTHORIZED);
+    }
+}
+
+/// No call that changes something answers a browser on a page from elsewhere, with a token or
+/// without.
+#[test]
+fn pages_from_elsewhere_may_not_call() {
+    let backend = Backend::admitting("alice").start();
+    let open = Ekbo::with(&backend).start();
+    let guarded = Ekbo::with(&backend).set("api_token", "sesame").start();
+    for ekbo in [&open, &guarded] {
+        let mut alice = Client::connect(ekbo);
+        let changing = ["/send", "/publish", "/broadcast", "/subscribe", "/unsubscribe", "/close"];
+        for path in changing {
+            let call = ekbo.request("POST", path).session("alice").channels(["news"]);
+            let call = call.header("Authorization", "Bearer sesame").body(path);
+            let port = ekbo.port();
+            for origin in [
+                "http://elsewhere.example".to_owned(),
+                "http://127.0.0.1".to_owned(),
+                format!("http://127.0.0.1:{}", port ^ 1),
+                format!("http://localhost:{port}"),
+                "null".to_owned(),
+                String::new(),
+            ] {
+                let answer = call.clone().header("Origin", &origin).send();
+                answer.assert_refused(403, "origin is not allowed");
+            }
+            let own = format!("https://{}", ekbo.host());
+            assert_eq!(call.header("Origin", own).send().status, 200, "{path}");
+        }
+        alice.expect_text("/send");
+        alice.expect_text("/broadcast");
+        alice.expect_text("/close");
+        for path in ["/stats", "/sessions", "/channels"] {
+            let call = ekbo.request("GET", path).header("Authorization", "Bearer sesame");
+            let call = call.header("Origin", "http://elsewhere.example");
+            assert_eq!(call.send().status, 200, "{path}");
+        }
+    }
 }
 
 /// KB-NET-7: several tokens allow rotation.
@@ -116,8 +208,9 @@ fn an_open_api_is_warned_of() {
 #[track_caller]
 fn expect_split(ekbo: &Ekbo, api: &Listener) {
     let mut alice = Client::connect(ekbo);
-    for path in ["/send", "/close", "/stats"] {
-        let response = ekbo.request("POST", path).session("alice").send();
+    let old = [("POST", "/send"), ("POST", "/close"), ("POST", "/stats")];
+    for (method, path) in old.into_iter().chain(NEW) {
+        let response = ekbo.request(method, path).session("alice").send();
         response.assert_is(404, "text/plain; charset=utf-8", "404 page not found\n");
     }
     assert_eq!(ekbo.get("/ping").status, 200);
@@ -127,6 +220,11 @@ fn expect_split(ekbo: &Ekbo, api: &Listener) {
     assert!(stats.text().starts_with(r#"{"connections":1,"#), "{}", stats.text());
     api.request("POST", "/send").session("alice").body("hello").send();
     alice.expect_text("hello");
+    for (method, path) in NEW {
+        let response = api.request(method, path).session("alice").channels(["news"]).send();
+        assert_eq!(response.status, 200, "{path}: {response:?}");
+    }
+    alice.expect_text("");
     api.request("POST", "/close").session("alice").body("bye").send();
     alice.expect_text("bye");
     alice.expect_close(1000, "");

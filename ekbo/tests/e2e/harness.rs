@@ -21,7 +21,7 @@ pub(crate) use self::{
     clock::{PATIENCE, Stopwatch, eventually, eventually_some, let_pass},
     deflate::{deflate, deflate_repeated, deflate_to_the_end, inflate},
     directory::Directory,
-    ekbo::{Ekbo, EkboPlan, Listener, LogLine, Stats},
+    ekbo::{Ekbo, EkboPlan, Listener, LogLine, RequestPlan, Stats},
     frame::Frame,
     http::{Http, Response},
     rocket::{Rocket, RocketPlan},

@@ -29,9 +29,12 @@ fn the_tutorial() {
     alice.expect_text("is anybody there?");
     let curl: Vec<&str> =
         README.lines().map(str::trim).filter(|l| l.starts_with("curl ")).collect();
-    let [send, close] = curl[..] else { panic!("{curl:?}") };
+    let [send, close, subscribe, publish] = curl[..] else { panic!("{curl:?}") };
     assert_eq!(shell(&with_ports(send)), r#"{"result":"OK"}"#);
     alice.expect_text("hello");
+    assert_eq!(shell(&with_ports(subscribe)), r#"{"result":"OK"}"#);
+    assert_eq!(shell(&with_ports(publish)), r#"{"result":"OK","delivered":1}"#);
+    alice.expect_text("it rains");
     assert_eq!(shell(&with_ports(close)), r#"{"result":"OK"}"#);
     alice.expect_text("goodbye");
     alice.expect_farewell(1000, "");

@@ -16,7 +16,7 @@ use std::thread;
 use self::log::Log;
 pub(crate) use self::log::LogLine;
 pub(crate) use self::plan::EkboPlan;
-use self::request::RequestPlan;
+pub(crate) use self::request::RequestPlan;
 use super::backend::Backend;
 use super::clock::{eventually, eventually_some};
 use super::directory::Directory;
@@ -172,6 +172,32 @@ impl Ekbo {
         body: impl AsRef<[u8]>,
     ) -> Response {
         self.request("POST", "/publish").channels(channels).body(body).send()
+    }
+
+    /// `/broadcast` of a text.
+    #[track_caller]
+    pub(crate) fn broadcast(&self, body: impl AsRef<[u8]>) -> Response {
+        self.request("POST", "/broadcast").body(body).send()
+    }
+
+    /// `/subscribe` of all these sessions to all these channels.
+    #[track_caller]
+    pub(crate) fn subscribe<const N: usize, const M: usize>(
+        &self,
+        keys: [&str; N],
+        channels: [&str; M],
+    ) -> Response {
+        self.request("POST", "/subscribe").sessions(keys).channels(channels).send()
+    }
+
+    /// `/unsubscribe` of all these sessions from all these channels.
+    #[track_caller]
+    pub(crate) fn unsubscribe<const N: usize, const M: usize>(
+        &self,
+        keys: [&str; N],
+        channels: [&str; M],
+    ) -> Response {
+        self.request("POST", "/unsubscribe").sessions(keys).channels(channels).send()
     }
 
     #[track_caller]
