@@ -169,7 +169,9 @@ impl App {
         let otherwise = logged(not_found, log);
         let gateway = Callbacks::new(Arc::clone(&self.hub), callback_config(config));
         let gateway = SocketDoor::new(&self.hub, gateway, options(config));
-        let api = Arc::new(BackendApi::new(Arc::clone(&self.hub), Vec::new(), api_config(config)));
+        let (hub_doors, hubs) = hubs::of(&self.hub, config);
+        let api = BackendApi::new(Arc::clone(&self.hub), hubs, api_config(config));
+        let api = Arc::new(api);
         let service = |call: Call| -> Service {
             let api = Arc::clone(&api);
             let sessions = config.paths.sessions.clone();
@@ -195,8 +197,8 @@ impl App {
         let mut public = Doors::new(Arc::clone(&otherwise));
         let mut private = Doors::new(otherwise);
         add(&mut public, &paths.connect, Lead::Socket(Arc::new(gateway)))?;
-        for hub in hubs::of(&self.hub, config) {
-            add(&mut public, &hub.path, Lead::Socket(hub.door))?;
+        for (path, door) in hub_doors {
+            add(&mut public, &path, Lead::Socket(door))?;
         }
         add(&mut public, &paths.ping, ping.clone())?;
         let doors = if config.api_listen.is_some() {

@@ -54,6 +54,8 @@ mod e2e {
     mod establish;
     /// The edges of HTTP/1.1: limits, `Expect`, what is refused.
     mod http_edges;
+    /// Rocket hubs beside the gateway.
+    mod hubs;
     /// `Idempotency-Key`.
     mod idempotency;
     /// What is told in the log, and what never is.

@@ -1,4 +1,4 @@
-//! The Rocket hubs of a configuration, each with its door.
+//! The Rocket hubs of a configuration, each with its door and the backend's way to it.
 
 use std::sync::Arc;
 
@@ -6,24 +6,31 @@ use kuiperbelt::codec::{Codec, Json, MessagePack};
 use kuiperbelt::rocket::{Credentials, Rocket, Settings};
 use kuiperbelt::{Hub, Options, SocketDoor};
 
+use crate::backend_api::PublishJson;
 use crate::config::{Config, RocketCodec, RocketHub};
 
-/// A Rocket hub and where it is.
-pub(super) struct HubDoor {
-    pub(super) path: String,
-    pub(super) door: Arc<SocketDoor>,
-}
+/// Where a hub is found, for clients and for the backend's `/publish`.
+type Doors = Vec<(String, Arc<SocketDoor>)>;
+type Publishers = Vec<(String, PublishJson)>;
 
 /// Builds them, in the order of the configuration.
-pub(super) fn of(hub: &Arc<Hub>, config: &Config) -> Vec<HubDoor> {
-    let built = |rocket: &RocketHub| match rocket.codec {
-        RocketCodec::Json => build(hub, config, rocket, Json),
-        RocketCodec::MessagePack => build(hub, config, rocket, MessagePack),
+pub(super) fn of(hub: &Arc<Hub>, config: &Config) -> (Doors, Publishers) {
+    let built = |rocket: &RocketHub| {
+        let (door, publish) = match rocket.codec {
+            RocketCodec::Json => build(hub, config, rocket, Json),
+            RocketCodec::MessagePack => build(hub, config, rocket, MessagePack),
+        };
+        ((rocket.path.clone(), door), (rocket.path.clone(), publish))
     };
-    config.hubs.iter().map(built).collect()
+    config.hubs.iter().map(built).unzip()
 }
 
-fn build(hub: &Arc<Hub>, config: &Config, rocket: &RocketHub, codec: impl Codec) -> HubDoor {
+fn build(
+    hub: &Arc<Hub>,
+    config: &Config,
+    rocket: &RocketHub,
+    codec: impl Codec,
+) -> (Arc<SocketDoor>, PublishJson) {
     let settings = Settings {
         credentials: Credentials {
             read_only: rocket.read_only.reveal().to_owned(),
@@ -42,6 +49,6 @@ fn build(hub: &Arc<Hub>, config: &Config, rocket: &RocketHub, codec: impl Codec)
         send_queue: None,
         ..super::options(config)
     };
-    let door = Arc::new(SocketDoor::new(hub, chat, options));
-    HubDoor { path: rocket.path.clone(), door }
+    let door = Arc::new(SocketDoor::new(hub, chat.clone(), options));
+    (door, Box::new(move |channel, json| chat.publish_json(channel, json)))
 }
