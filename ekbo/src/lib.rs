@@ -9,6 +9,7 @@ mod app;
 mod backend_api;
 mod callback;
 mod certificate;
+mod close_frame;
 mod config;
 mod demo;
 mod flags;
