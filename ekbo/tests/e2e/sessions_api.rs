@@ -203,6 +203,19 @@ fn another_path() {
     assert_eq!(ekbo.get("/sessions/alice").status, 404);
 }
 
+/// When another call has taken its path there is no list, and nothing below it.
+#[test]
+fn a_path_that_is_taken() {
+    let backend = Backend::admitting("alice").start();
+    let ekbo = Ekbo::with(&backend).set("path.send", "/sessions").start();
+    let mut alice = Client::connect(&ekbo);
+    ekbo.request("POST", "/sessions").session("alice").body("hello").send().assert_accepted();
+    alice.expect_text("hello");
+    for path in ["/sessions/alice", "/alice", "/"] {
+        ekbo.get(path).assert_is(404, "text/plain; charset=utf-8", "404 page not found\n");
+    }
+}
+
 /// `GET /sessions` with this query.
 #[track_caller]
 fn list(ekbo: &Ekbo, query: &str) -> Value {
