@@ -383,6 +383,7 @@ async fn large_messages_both_ways() {
             let mut back = vec![0; SIZE];
             client.read_exact(&mut back).unwrap();
             assert!(back == pattern(SIZE));
+            client.write_all(b"done").unwrap();
             // A clean end: without close_notify this would be an error.
             assert_eq!(client.read(&mut [0]).unwrap(), 0);
         });
@@ -392,6 +393,8 @@ async fn large_messages_both_ways() {
         }
         assert!(received == pattern(SIZE));
         write(&stream, &received).await;
+        // A socket that is full would not take the close_notify.
+        assert_eq!(read(&stream).await.unwrap(), b"done");
         drop(stream);
         client.await.unwrap();
     }
