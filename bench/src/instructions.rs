@@ -32,6 +32,9 @@ usage: bench instructions [--server PROGRAM] [--record]
 /// From the root of the repository, which is the place to run it from.
 const RECORD: &str = "bench/instructions.md";
 
+/// Whose way it is, unless that is said.
+const EKBO: &str = "ekbo";
+
 /// Measurements of each path, to see how far they agree.
 const RUNS: usize = 3;
 const SIZE: usize = 128;
@@ -49,6 +52,8 @@ struct Wish {
 
 /// Some way through the server.
 struct Path {
+    /// Whose way it is, by the name of a column of the table.
+    server: &'static str,
     /// What is counted once.
     unit: &'static str,
     scenario: Box<dyn Scenario>,
@@ -66,8 +71,8 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     if wish.record && !std::path::Path::new(RECORD).parent().is_some_and(std::path::Path::is_dir) {
         return Err(format!("{RECORD} can only be written from the repository's root").into());
     }
-    let server = ekbo(wish.program.as_ref())?;
-    let count = count(server.as_ref())?;
+    let servers = servers(wish.program.as_ref())?;
+    let count = count(&servers)?;
     print!("{count}");
     if wish.record {
         std::fs::write(RECORD, record(&count)).map_err(|error| format!("{RECORD}: {error}"))?;
@@ -112,17 +117,17 @@ fn record(count: &Count) -> String {
     )
 }
 
-fn ekbo(program: Option<&PathBuf>) -> Result<Box<dyn Server>> {
+/// Those that `paths` name.
+fn servers(program: Option<&PathBuf>) -> Result<Vec<Box<dyn Server>>> {
     let mut servers = server::all(|_| program.cloned())?;
-    servers.retain(|server| server.name() == "ekbo");
-    let server = servers.pop().ok_or("ekbo is none of the servers")?;
-    match server.version() {
-        Ok(_) => Ok(server),
-        Err(error) => Err(format!("{error}: {}", server.remedy()).into()),
+    servers.retain(|server| paths().iter().any(|path| path.server == server.name()));
+    for server in &servers {
+        server.version().map_err(|error| format!("{error}: {}", server.remedy()))?;
     }
+    Ok(servers)
 }
 
-fn count(server: &dyn Server) -> Result<Count> {
+fn count(servers: &[Box<dyn Server>]) -> Result<Count> {
     let head = vec![
         format!("commit {}", said("git", &["describe", "--always", "--dirty"])),
         said("date", &["-u", "+%Y-%m-%d"]),
@@ -135,22 +140,22 @@ fn count(server: &dyn Server) -> Result<Count> {
     let mut table = Table::new(
         ["path", "for each", "instructions", "spread"].iter().map(|&s| s.to_owned()).collect(),
     );
-    for Path { unit, scenario } in paths() {
+    for path in paths() {
+        let Path { unit, scenario, .. } = &path;
+        let title = path.title();
+        let server = servers.iter().find(|server| server.name() == path.server);
+        let server = server.ok_or_else(|| format!("{} is none of the servers", path.server))?;
         let mut counts = Vec::with_capacity(RUNS);
         for run in 1..=RUNS {
-            eprintln!("run {run}: {}", scenario.title());
-            let each = count_once(server, scenario.as_ref(), &cores, stop.clone())
-                .map_err(|error| format!("{}: {error}", scenario.title()))?;
+            eprintln!("run {run}: {title}");
+            let each = count_once(server.as_ref(), scenario.as_ref(), &cores, stop.clone())
+                .map_err(|error| format!("{title}: {error}"))?;
             eprintln!("  {} for each {unit}", figure(each));
             counts.push(each);
         }
         let (mean, spread) = mean_and_spread(&counts);
-        table.push(vec![
-            scenario.title(),
-            unit.to_owned(),
-            figure(mean),
-            format!("{:.1} %", spread * 100.0),
-        ]);
+        let spread = format!("{:.1} %", spread * 100.0);
+        table.push(vec![title, (*unit).to_owned(), figure(mean), spread]);
     }
     Ok(Count { head, table })
 }
@@ -167,13 +172,28 @@ fn paths() -> Vec<Path> {
     };
     let unicast = Unicast { sessions: SESSIONS, posters: 64, posts: quota(5000), size: SIZE };
     let receive = Receive { clients: 64, messages: quota(5000), size: SIZE };
+    let barrier = || Box::new(fanout(Pace::Barrier, 1, 20_000));
+    let stream = || Box::new(fanout(Pace::Stream, 8, 100_000));
+    let connect = Connect { handshakes: quota(2000) };
     vec![
-        Path { unit: "handshake", scenario: Box::new(Connect { handshakes: quota(2000) }) },
-        Path { unit: "delivery", scenario: Box::new(fanout(Pace::Barrier, 1, 20_000)) },
-        Path { unit: "delivery", scenario: Box::new(fanout(Pace::Stream, 8, 100_000)) },
-        Path { unit: "send", scenario: Box::new(unicast) },
-        Path { unit: "callback", scenario: Box::new(receive) },
+        Path { server: EKBO, unit: "handshake", scenario: Box::new(connect) },
+        Path { server: EKBO, unit: "delivery", scenario: barrier() },
+        Path { server: EKBO, unit: "delivery", scenario: stream() },
+        Path { server: "ekbo-publish", unit: "delivery", scenario: barrier() },
+        Path { server: "ekbo-publish", unit: "delivery", scenario: stream() },
+        Path { server: EKBO, unit: "send", scenario: Box::new(unicast) },
+        Path { server: EKBO, unit: "callback", scenario: Box::new(receive) },
     ]
+}
+
+impl Path {
+    /// That of the scenario, and whose way it is unless that is plain.
+    fn title(&self) -> String {
+        match self.server {
+            EKBO => self.scenario.title(),
+            server => format!("{server}: {}", self.scenario.title()),
+        }
+    }
 }
 
 /// Instructions for each piece of work.

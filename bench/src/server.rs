@@ -15,6 +15,7 @@ mod mosquitto;
 mod nats;
 mod nchan;
 mod pushpin;
+mod rocket;
 
 /// A kind of server. Its methods only make bytes and commands: they neither block nor start
 /// anything, `version` excepted.
@@ -93,6 +94,16 @@ pub(crate) struct Site {
     pub(crate) workers: usize,
 }
 
+impl Site {
+    /// What a client listens to where posts go to channels: one for all, or one of its own.
+    pub(crate) fn channel<'a>(&self, key: &'a str) -> &'a str {
+        if self.work == Work::Fanout { ALL } else { key }
+    }
+}
+
+/// The channel of everybody.
+const ALL: &str = "all";
+
 /// A connection to be opened.
 pub(crate) struct Dial {
     pub(crate) address: SocketAddr,
@@ -121,10 +132,11 @@ pub(crate) struct Heard {
 }
 
 /// Every kind of server, in the order of the columns; `program` gives another path or name of an
-/// executable for one of them.
+/// executable for one of them, that of `ekbo` for its other ways, too.
 pub(crate) fn all(program: impl Fn(&str) -> Option<PathBuf>) -> Result<Vec<Box<dyn Server>>> {
     let at = |name: &str, default: PathBuf| program(name).unwrap_or(default);
     let bench = std::env::current_exe()?;
+    let ekbo = at("ekbo", release_build(&bench)?);
     let nats = |name, websocket| {
         Box::new(nats::Nats { program: at(name, "/usr/sbin/nats-server".into()), websocket })
     };
@@ -133,7 +145,9 @@ pub(crate) fn all(program: impl Fn(&str) -> Option<PathBuf>) -> Result<Vec<Box<d
         Box::new(mosquitto::Mosquitto { program, websocket })
     };
     Ok(vec![
-        Box::new(ekbo::Ekbo::new(at("ekbo", release_build(&bench)?))),
+        Box::new(ekbo::Ekbo::new(ekbo.clone())),
+        Box::new(ekbo::Ekbo::publishing(at("ekbo-publish", ekbo.clone()))),
+        Box::new(rocket::Rocket::new(at("ekbo-rocket", ekbo))),
         Box::new(bare::Bare::new(at("bare", bench))),
         nats("nats", false),
         nats("nats-ws", true),

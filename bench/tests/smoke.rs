@@ -27,6 +27,7 @@ fn every_scenario_has_a_figure_from_our_own_servers() {
     let mut servers = vec!["--server=bare".to_owned()];
     if let Some(ekbo) = ekbo() {
         servers.push(format!("--server=ekbo={}", ekbo.display()));
+        servers.extend(["--server=ekbo-publish".to_owned(), "--server=ekbo-rocket".to_owned()]);
     }
     let output = bench(&[TINY, &servers.iter().map(String::as_str).collect::<Vec<_>>()].concat());
     let report = String::from_utf8(output.stdout).unwrap();
@@ -46,11 +47,17 @@ fn every_scenario_has_a_figure_from_our_own_servers() {
         let of_it = rows.iter().filter(|row| row.starts_with(&format!("| {scenario}")));
         assert!(of_it.clone().count() > 0, "{scenario} has no row in\n{report}");
         for row in of_it {
-            let figures = row.split('|').skip(2).filter(|cell| !cell.trim().is_empty());
-            let all = figures
-                .clone()
-                .all(|cell| cell.trim().starts_with(|c: char| c.is_ascii_digit() || c == '–'));
-            assert!(all && figures.count() == servers.len(), "{row}\n{errors}");
+            let cells = row.split('|').skip(2).map(str::trim).filter(|cell| !cell.is_empty());
+            let figures =
+                cells.clone().filter(|cell| cell.starts_with(|c: char| c.is_ascii_digit()));
+            // `bare` and `ekbo` have figures everywhere, the other ways of `ekbo` but for these.
+            let without = match (scenario, servers.len()) {
+                ("connect", 4) => 1,
+                ("receive" | "scale", 4) => 2,
+                _ => 0,
+            };
+            assert_eq!(figures.count(), servers.len() - without, "{row}\n{errors}");
+            assert_eq!(cells.count(), servers.len(), "{row}");
         }
     }
 }
@@ -67,7 +74,7 @@ fn a_server_that_does_not_start_is_told_in_its_cell() {
 fn what_is_not_there_is_named() {
     for (arguments, part) in [
         (["--server=ekbo=/nowhere/ekbo"], "/nowhere/ekbo: No such file"),
-        (["--server=nobody"], "no server nobody: there are ekbo, bare"),
+        (["--server=nobody"], "no server nobody: there are ekbo, ekbo-publish, ekbo-rocket, bare"),
         (["--scenario=nothing"], "no scenario nothing: there are idle"),
     ] {
         let output = bench(&arguments);

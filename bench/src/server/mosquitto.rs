@@ -14,7 +14,7 @@ use std::process::Command;
 use crate::Result;
 use crate::load::http::{self, Request};
 use crate::load::tunnel;
-use crate::server::{Dial, Heard, Server, Site, Wire, Work};
+use crate::server::{ALL, Dial, Heard, Server, Site, Wire, Work};
 
 const CONNECT: u8 = 0x10;
 const CONNACK: u8 = 0x20;
@@ -90,8 +90,7 @@ impl Server for Mosquitto {
     }
 
     fn client(&self, site: &Site, key: &str) -> Dial {
-        let topic = if site.work == Work::Fanout { "all" } else { key };
-        let subscription = [&IDENTIFIER[..], &text(topic), &[0]].concat();
+        let subscription = [&IDENTIFIER[..], &text(site.channel(key)), &[0]].concat();
         let mut greeting = connect(key);
         greeting.extend(packet(SUBSCRIBE, &subscription));
         let dial =
@@ -116,7 +115,7 @@ impl Server for Mosquitto {
     }
 
     fn post_to_all(&self, _site: &Site, _keys: &[String], payload: &[u8]) -> Vec<u8> {
-        post("all", payload)
+        post(ALL, payload)
     }
 
     fn post_to_one(&self, _site: &Site, key: &str, payload: &[u8]) -> Vec<u8> {

@@ -15,7 +15,7 @@ use std::process::Command;
 use crate::Result;
 use crate::load::http::{self, Request};
 use crate::load::tunnel;
-use crate::server::{Dial, Heard, Server, Site, Wire, Work};
+use crate::server::{ALL, Dial, Heard, Server, Site, Wire, Work};
 
 /// INFO is the longest line.
 const MAX_LINE: usize = 32 * 1024;
@@ -69,8 +69,7 @@ impl Server for Nats {
     }
 
     fn client(&self, site: &Site, key: &str) -> Dial {
-        let subject = if site.work == Work::Fanout { "all" } else { key };
-        let dial = dial(native(site), &format!("SUB {subject} 1\r\n"));
+        let dial = dial(native(site), &format!("SUB {} 1\r\n", site.channel(key)));
         if self.websocket {
             tunnel::dial(Dial { address: browsers(site), ..dial }, "/", "")
         } else {
@@ -88,7 +87,7 @@ impl Server for Nats {
     }
 
     fn post_to_all(&self, _site: &Site, _keys: &[String], payload: &[u8]) -> Vec<u8> {
-        post("all", payload)
+        post(ALL, payload)
     }
 
     fn post_to_one(&self, _site: &Site, key: &str, payload: &[u8]) -> Vec<u8> {

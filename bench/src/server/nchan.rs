@@ -15,7 +15,7 @@ use std::process::Command;
 use crate::Result;
 use crate::load::http::{self, Request};
 use crate::load::websocket;
-use crate::server::{Dial, Server, Site, Work};
+use crate::server::{ALL, Dial, Server, Site, Work};
 
 const MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 
@@ -69,8 +69,7 @@ impl Server for Nchan {
 
     fn client(&self, site: &Site, key: &str) -> Dial {
         let target = match site.work {
-            Work::Fanout => "/listen?all".to_owned(),
-            Work::Idle | Work::Unicast => format!("/listen?{key}"),
+            Work::Idle | Work::Fanout | Work::Unicast => format!("/listen?{}", site.channel(key)),
             Work::Connect => format!("/ask?{key}"),
             Work::Receive => format!("/speak?{key}"),
         };
@@ -86,7 +85,7 @@ impl Server for Nchan {
     }
 
     fn post_to_all(&self, site: &Site, _keys: &[String], payload: &[u8]) -> Vec<u8> {
-        http::post(address(site), "/post?all", "", payload)
+        self.post_to_one(site, ALL, payload)
     }
 
     fn post_to_one(&self, site: &Site, key: &str, payload: &[u8]) -> Vec<u8> {

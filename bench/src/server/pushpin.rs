@@ -16,7 +16,7 @@ use std::process::Command;
 use crate::Result;
 use crate::load::http::{self, Request};
 use crate::load::websocket;
-use crate::server::{Dial, Heard, Server, Site, Wire, Work};
+use crate::server::{ALL, Dial, Heard, Server, Site, Wire, Work};
 
 /// Header fields of the backend's answers.
 const EVENTS: &str = "Content-Type: application/websocket-events\r\n\
@@ -73,12 +73,12 @@ impl Server for Pushpin {
     }
 
     fn client(&self, site: &Site, key: &str) -> Dial {
-        let (target, channel) = match site.work {
-            Work::Fanout => (ANNOUNCED, "all"),
-            Work::Unicast => (ANNOUNCED, key),
-            Work::Idle | Work::Connect | Work::Receive => (SILENT, key),
+        let target = match site.work {
+            Work::Fanout | Work::Unicast => ANNOUNCED,
+            Work::Idle | Work::Connect | Work::Receive => SILENT,
         };
-        let mut dial = websocket::dial(clients(site), &format!("{target}?{channel}"), "");
+        let target_and_channel = format!("{target}?{}", site.channel(key));
+        let mut dial = websocket::dial(clients(site), &target_and_channel, "");
         if target == ANNOUNCED {
             dial.wire = Box::new(Subscriber { inner: dial.wire, announced: false });
         }
@@ -94,7 +94,7 @@ impl Server for Pushpin {
     }
 
     fn post_to_all(&self, _site: &Site, _keys: &[String], payload: &[u8]) -> Vec<u8> {
-        post("all", payload)
+        post(ALL, payload)
     }
 
     fn post_to_one(&self, _site: &Site, key: &str, payload: &[u8]) -> Vec<u8> {
