@@ -237,6 +237,12 @@ impl Outgoing {
 
     /// Takes note that so many bytes are written.
     fn written(&mut self, mut size: usize) {
+        // Mostly there are only messages, and all of them are written.
+        if self.rest.len() + 1 == self.messages() && self.offset + size == self.message_bytes {
+            self.written_messages += u64::from(self.messages);
+            self.written_bytes += self.message_bytes as u64;
+            (self.first, self.offset, self.messages, self.message_bytes) = (None, 0, 0, 0);
+        }
         while let Some(first) = &self.first {
             let length = first.bytes().len();
             let left = length - self.offset;
