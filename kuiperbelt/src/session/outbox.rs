@@ -135,32 +135,39 @@ impl Outbox {
         if matches!(self.stage, Stage::Ending | Stage::Ended) {
             return false;
         }
-        if !self.fits(terms, frame.len()) {
-            let metrics = &terms.metrics;
-            match terms.slow_consumer {
-                SlowConsumer::Disconnect => {
-                    metrics.slow_disconnected.increment();
-                    self.outgoing.drop_messages();
-                    let flush_by = Some(Instant::now() + LAST_CHANCE);
-                    let end = End::new(CloseCode::TRY_AGAIN_LATER, "slow consumer");
-                    self.decide(Ending { end, flush_by });
-                    return false;
-                }
-                SlowConsumer::DropNewest => {
-                    metrics.slow_dropped_newest.increment();
+        let is_taken = self.fits(terms, frame.len()) || self.make_room(terms, frame.len());
+        if is_taken {
+            self.outgoing.message(frame);
+        }
+        is_taken
+    }
+
+    /// Does what happens at a full outbox. Whether the message is taken, which has so many bytes.
+    #[cold]
+    fn make_room(&mut self, terms: &Terms, size: usize) -> bool {
+        let metrics = &terms.metrics;
+        match terms.slow_consumer {
+            SlowConsumer::Disconnect => {
+                metrics.slow_disconnected.increment();
+                self.outgoing.drop_messages();
+                let flush_by = Some(Instant::now() + LAST_CHANCE);
+                let end = End::new(CloseCode::TRY_AGAIN_LATER, "slow consumer");
+                self.decide(Ending { end, flush_by });
+                false
+            }
+            SlowConsumer::DropNewest => {
+                metrics.slow_dropped_newest.increment();
+                self.dropped += 1;
+                false
+            }
+            SlowConsumer::DropOldest => {
+                while !self.fits(terms, size) && self.outgoing.drop_oldest() {
+                    metrics.slow_dropped_oldest.increment();
                     self.dropped += 1;
-                    return false;
                 }
-                SlowConsumer::DropOldest => {
-                    while !self.fits(terms, frame.len()) && self.outgoing.drop_oldest() {
-                        metrics.slow_dropped_oldest.increment();
-                        self.dropped += 1;
-                    }
-                }
+                true
             }
         }
-        self.outgoing.message(frame);
-        true
     }
 
     /// Lets an offer wait for room.
@@ -232,9 +239,11 @@ impl Outbox {
             return waiting == 0 || waiting + size <= terms.outbox_bytes;
         }
         let waiting = self.outgoing.messages().saturating_sub(1);
+        // What is counted is looked at before what has to be looked for.
         waiting == 0
             || (waiting < terms.outbox_messages
-                && self.outgoing.waiting_bytes() + size <= terms.outbox_bytes)
+                && (self.outgoing.message_bytes() + size <= terms.outbox_bytes
+                    || self.outgoing.waiting_bytes() + size <= terms.outbox_bytes))
     }
 
     fn accept(&mut self, offer: Offer) {
