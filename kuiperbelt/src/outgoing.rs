@@ -44,6 +44,8 @@ pub(crate) struct Outgoing {
 #[derive(Debug)]
 enum Frame {
     Message(Bytes),
+    /// A message that may be dropped for another that is published.
+    Published(Bytes),
     Pong(Bytes),
     Close(Bytes),
 }
@@ -95,6 +97,13 @@ impl Outgoing {
         self.push(Frame::Message(frame));
     }
 
+    /// Queues a message that [`drop_oldest`](Self::drop_oldest) may take out again.
+    pub(crate) fn published(&mut self, frame: Bytes) {
+        self.messages += 1;
+        self.message_bytes += frame.len();
+        self.push(Frame::Published(frame));
+    }
+
     pub(crate) fn close(&mut self, frame: Bytes) {
         self.push(Frame::Close(frame));
     }
@@ -131,8 +140,7 @@ impl Outgoing {
     pub(crate) fn drop_messages(&mut self) {
         let begun = self.begun();
         let frames = self.first.take().into_iter().chain(std::mem::take(&mut self.rest));
-        let is_kept =
-            |(at, frame): &(usize, Frame)| *at < begun || !matches!(frame, Frame::Message(_));
+        let is_kept = |(at, frame): &(usize, Frame)| *at < begun || frame.message().is_none();
         let mut kept: VecDeque<Frame> =
             frames.enumerate().filter(is_kept).map(|(_, frame)| frame).collect();
         let messages = kept.iter().filter_map(Frame::message).map(Bytes::len);
@@ -142,18 +150,15 @@ impl Outgoing {
         self.rest = kept;
     }
 
-    /// Forgets the first message that is not being written or half written. `false` if there is none.
+    /// Forgets the first message that was published, and is not being written or half written.
+    /// `false` if there is none.
     pub(crate) fn drop_oldest(&mut self) -> bool {
         let begun = self.begun();
-        let is_waiting = |(at, frame): &(usize, &Frame)| *at >= begun && frame.message().is_some();
-        let Some((at, size)) = self
-            .frames()
-            .enumerate()
-            .find(is_waiting)
-            .and_then(|(at, frame)| Some((at, frame.message()?.len())))
-        else {
-            return false;
-        };
+        let published = self.frames().enumerate().skip(begun).find_map(|(at, frame)| match frame {
+            Frame::Published(bytes) => Some((at, bytes.len())),
+            _ => None,
+        });
+        let Some((at, size)) = published else { return false };
         match at {
             0 => self.first = self.rest.pop_front(),
             at => drop(self.rest.remove(at - 1)),
@@ -252,7 +257,7 @@ impl Outgoing {
             }
             size -= left;
             self.offset = 0;
-            if let Frame::Message(_) = first {
+            if first.message().is_some() {
                 self.messages -= 1;
                 self.message_bytes -= length;
                 self.written_messages += 1;
@@ -286,13 +291,16 @@ impl Batch {
 impl Frame {
     const fn message(&self) -> Option<&Bytes> {
         match self {
-            Self::Message(bytes) => Some(bytes),
+            Self::Message(bytes) | Self::Published(bytes) => Some(bytes),
             Self::Pong(_) | Self::Close(_) => None,
         }
     }
 
     const fn bytes(&self) -> &Bytes {
-        let (Self::Message(bytes) | Self::Pong(bytes) | Self::Close(bytes)) = self;
+        let (Self::Message(bytes)
+        | Self::Published(bytes)
+        | Self::Pong(bytes)
+        | Self::Close(bytes)) = self;
         bytes
     }
 }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
+use tokio::runtime::Handle;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::info;
 
@@ -96,15 +97,21 @@ impl Seat {
         }
         let closing = self.hub().closing();
         let mut told = Arc::clone(&self.premises.handler).close(self.session.clone(), end);
-        // A handler that has nothing to do needs no task for it.
-        if told.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+        // A handler that has nothing to do needs no task for it. While a panic of its own unwinds,
+        // another in here would be the end of the process.
+        if !std::thread::panicking()
+            && told.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        {
             return;
         }
-        tokio::spawn(async move {
-            told.await;
-            drop(closing);
-            drop(unfinished);
-        });
+        // Without a runtime nothing can be told any more.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                told.await;
+                drop(closing);
+                drop(unfinished);
+            });
+        }
     }
 }
 

@@ -35,10 +35,12 @@ use outbox::{Declined, Offer, Outbox, Stage};
 /// on a channel that it listens to, or to everybody. Publishing never waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SlowConsumer {
-    /// Its session ends: what waits is dropped, and the close code is 1013.
+    /// Its session ends: what waits is dropped, and the close code is 1013. One that was not
+    /// established in time gets what waits, and then the same.
     #[default]
     Disconnect,
-    /// The messages that have waited longest are dropped, until the new one fits.
+    /// Of the messages that were published, those that have waited longest are dropped until the
+    /// new one fits; what was sent stays. If that is not enough the new one is dropped.
     DropOldest,
     /// It does not get the new message.
     DropNewest,
@@ -116,9 +118,15 @@ struct Inner {
     since: u64,
     messages_in: AtomicU64,
     bytes_in: AtomicU64,
-    /// Boxed twice, as most sessions keep nothing.
-    kept: OnceLock<Box<Box<dyn Any + Send + Sync>>>,
+    kept: OnceLock<Box<Kept>>,
     outbox: Mutex<Outbox>,
+}
+
+/// Something that is kept of a session, and what is kept beside it: a list, as it is seldom more
+/// than one thing.
+struct Kept {
+    thing: Box<dyn Any + Send + Sync>,
+    next: OnceLock<Box<Self>>,
 }
 
 /// What a session has carried since it was let in, and what waits for its client.
@@ -169,21 +177,30 @@ impl Session {
         self.0.key.bytes()
     }
 
-    /// What its handler keeps of this session, made when it is asked for first. It lives as long as
-    /// there is a handle on the session.
-    ///
-    /// # Panics
-    ///
-    /// When something of another type is kept already: a handler keeps one thing for a session.
+    /// What is kept of this session in a type of its handler's own, made when it is asked for
+    /// first. There is one thing of each type. It lives as long as there is a handle on the session.
     pub fn keep<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> &T {
-        let kept = self.0.kept.get_or_init(|| Box::new(Box::new(make())));
-        let kept = kept.downcast_ref();
-        kept.unwrap_or_else(|| panic!("the session keeps no {}", std::any::type_name::<T>()))
+        let mut make = Some(make);
+        let mut place = &self.0.kept;
+        loop {
+            let kept = place.get_or_init(|| {
+                // Nobody else fills this place: it is the last in which anything is made.
+                let thing = make.take().map(|make| Box::new(make()) as Box<_>);
+                let thing = thing.unwrap_or_else(|| unreachable!("a place is filled once"));
+                Box::new(Kept { thing, next: OnceLock::new() })
+            });
+            match kept.thing.downcast_ref() {
+                Some(thing) => return thing,
+                None => place = &kept.next,
+            }
+        }
     }
 
-    /// What is kept of this session, if anything, and of this type.
+    /// What is kept of this session in this type, if anything.
     pub fn kept<T: Any + Send + Sync>(&self) -> Option<&T> {
-        self.0.kept.get()?.downcast_ref()
+        let first = self.0.kept.get();
+        let mut all = std::iter::successors(first, |kept| kept.next.get());
+        all.find_map(|kept| kept.thing.downcast_ref())
     }
 
     /// When the client was let in.

@@ -21,8 +21,10 @@ use crate::message::End;
 use crate::outgoing::{Batch, Outgoing};
 use crate::stream::Stream;
 
-/// How long a slow consumer has to take what was half written to it, and why it is closed.
+/// How long a slow consumer has to take what was half written to it.
 const LAST_CHANCE: Duration = Duration::from_secs(5);
+
+const SLOW_CONSUMER: End = End::new(CloseCode::TRY_AGAIN_LATER, "slow consumer");
 
 /// Writes to one session before others have their turn.
 const WRITES_IN_A_TURN: usize = 16;
@@ -135,11 +137,19 @@ impl Outbox {
         if matches!(self.stage, Stage::Ending | Stage::Ended) {
             return false;
         }
-        let is_taken = self.fits(terms, frame.len()) || self.make_room(terms, frame.len());
+        let is_taken = self.has_place(terms, frame.len()) || self.make_room(terms, frame.len());
         if is_taken {
-            self.outgoing.message(frame);
+            self.outgoing.published(frame);
         }
         is_taken
+    }
+
+    /// Whether a message that waits for nobody is taken. Before the session is established messages
+    /// are counted as well: nothing holds back who publishes.
+    fn has_place(&self, terms: &Terms, size: usize) -> bool {
+        self.fits(terms, size)
+            && (self.stage != Stage::Establishing
+                || self.outgoing.messages() <= terms.outbox_messages)
     }
 
     /// Does what happens at a full outbox. Whether the message is taken, which has so many bytes.
@@ -149,25 +159,31 @@ impl Outbox {
         match terms.slow_consumer {
             SlowConsumer::Disconnect => {
                 metrics.slow_disconnected.increment();
-                self.outgoing.drop_messages();
-                let flush_by = Some(Instant::now() + LAST_CHANCE);
-                let end = End::new(CloseCode::TRY_AGAIN_LATER, "slow consumer");
-                self.decide(Ending { end, flush_by });
-                false
-            }
-            SlowConsumer::DropNewest => {
-                metrics.slow_dropped_newest.increment();
-                self.dropped += 1;
-                false
-            }
-            SlowConsumer::DropOldest => {
-                while !self.fits(terms, size) && self.outgoing.drop_oldest() {
-                    metrics.slow_dropped_oldest.increment();
-                    self.dropped += 1;
+                let mut ending = Ending { end: SLOW_CONSUMER, flush_by: None };
+                if self.stage == Stage::Establishing {
+                    // The client has no part in it: it gets what came before.
+                    ending.end.reason = "not established in time".into();
+                } else {
+                    self.outgoing.drop_messages();
+                    ending.flush_by = Some(Instant::now() + LAST_CHANCE);
                 }
-                true
+                self.decide(ending);
+                return false;
+            }
+            SlowConsumer::DropNewest => {}
+            SlowConsumer::DropOldest => {
+                while !self.has_place(terms, size) && self.outgoing.drop_oldest() {
+                    metrics.slow_dropped_oldest.increment();
+                    self.dropped = self.dropped.saturating_add(1);
+                }
+                if self.has_place(terms, size) {
+                    return true;
+                }
             }
         }
+        metrics.slow_dropped_newest.increment();
+        self.dropped = self.dropped.saturating_add(1);
+        false
     }
 
     /// Lets an offer wait for room.

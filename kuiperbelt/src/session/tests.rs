@@ -290,10 +290,46 @@ async fn what_is_being_written_is_not_dropped() {
     let connected = Connected::bounded(2, 100, SlowConsumer::DropOldest);
     assert_eq!(publish(&connected.session, 3), 3);
     assert!(connected.session.outbox().outgoing.begin_write().is_some());
-    assert_eq!(publish(&connected.session, 1), 1, "nothing can be dropped for it");
+    assert_eq!(publish(&connected.session, 1), 0, "nothing can be dropped for it");
+    assert_eq!(connected.session.traffic().dropped, 1);
     connected.session.outbox().outgoing.end_write(2 * frame("0").len());
     assert_eq!(connected.write(), frame("2"));
-    assert_eq!(connected.write(), frame("0"));
+    assert_eq!(connected.try_write(), None);
+}
+
+/// What was promised is kept, whoever publishes.
+#[tokio::test]
+async fn what_was_sent_is_not_dropped_for_what_is_published() {
+    let connected = Connected::bounded(3, 1000, SlowConsumer::DropOldest);
+    for text in ["a", "b", "c"] {
+        assert_eq!(connected.send(text), ACCEPTED);
+    }
+    assert_eq!(publish(&connected.session, 5), 5);
+    assert_eq!(connected.session.traffic().dropped, 4);
+    for text in ["a", "b", "c", "4"] {
+        assert_eq!(connected.write(), frame(text));
+    }
+    for text in ["a", "b", "c", "d"] {
+        assert_eq!(connected.send(text), ACCEPTED);
+    }
+    assert_eq!(publish(&connected.session, 1), 0, "there is nothing but what was sent");
+    assert_eq!(connected.session.traffic().queued_messages, 4);
+}
+
+/// D13: nobody is held back while a session is established, so messages count, however small.
+#[tokio::test]
+async fn what_is_published_before_a_session_is_established() {
+    let terms = Terms { outbox_messages: 3, ..Terms::unbounded(Arc::new(Lanes::new())) };
+    let first = Message::text("first");
+    let session = Session::new(b"alice", Some(&first), Arc::new(terms), None);
+    assert_eq!(publish(&session, 9), 3);
+    let connected = Connected { session };
+    let Ending { end, flush_by } = connected.ending().unwrap();
+    assert_eq!(end, End::new(CloseCode::TRY_AGAIN_LATER, "not established in time"));
+    assert!(flush_by.is_none());
+    for text in ["first", "0", "1", "2"] {
+        assert_eq!(connected.write(), frame(text));
+    }
 }
 
 #[test]
@@ -304,6 +340,13 @@ fn what_is_kept_of_a_session() {
     assert_eq!(session.clone().keep(|| "second".to_owned()), "first");
     assert_eq!(session.kept::<String>().unwrap(), "first");
     assert_eq!(session.kept::<usize>(), None);
+    // Others keep their own.
+    assert_eq!(*session.keep(|| 5_usize), 5);
+    assert_eq!(*session.keep(|| 6_usize), 5);
+    assert_eq!(
+        (session.kept::<String>().unwrap().as_str(), session.kept()),
+        ("first", Some(&5_usize))
+    );
 }
 
 /// Waits until the session's lane has nothing to do.
