@@ -15,6 +15,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::message::Message;
+use crate::metrics::Metrics;
 use crate::page::Page;
 use crate::session::Session;
 
@@ -61,15 +62,21 @@ pub enum SubscribeError {
     /// The session has ended, or its last word is spoken.
     #[error("session is closed")]
     Closed,
+    /// The session is one of another hub, which would not take it out of the channel at its end.
+    #[error("the session is one of another hub than the channels")]
+    Foreign,
 }
 
 /// Names and their listeners. Made by a [`Hub`](crate::Hub), whose sessions leave every channel
 /// when they end.
 ///
 /// Messages that are published on one channel reach all its listeners in one order. Whoever
-/// subscribes or unsubscribes while something is published gets it or does not.
+/// subscribes or unsubscribes while something is published gets it or does not; who leaves and comes
+/// again meanwhile may get it twice.
 pub struct Channels {
     limits: Limits,
+    /// Of the hub whose sessions may listen.
+    metrics: Arc<Metrics>,
     hasher: DefaultHashBuilder,
     by_name: Box<[Mutex<HashTable<Arc<Channel>>>]>,
     by_session: Box<[Mutex<HashTable<Memberships>>]>,
@@ -99,9 +106,10 @@ struct Channel {
 /// Locks are taken in this order: of `by_session`, of `by_name`, turns, listeners. A session's own
 /// comes last.
 impl Channels {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits, metrics: &Arc<Metrics>) -> Self {
         Self {
             limits,
+            metrics: Arc::clone(metrics),
             hasher: DefaultHashBuilder::default(),
             by_name: (0..SHARDS).map(|_| Mutex::default()).collect(),
             by_session: (0..SHARDS).map(|_| Mutex::default()).collect(),
@@ -123,6 +131,9 @@ impl Channels {
         let name = name.as_ref();
         if name.is_empty() || name.len() > LONGEST_NAME {
             return Err(SubscribeError::Name);
+        }
+        if !session.is_of(&self.metrics) {
+            return Err(SubscribeError::Foreign);
         }
         let hash = self.hasher.hash_one(name);
         let identity = self.hasher.hash_one(session.identity());
@@ -178,12 +189,14 @@ impl Channels {
     /// if there is no such channel.
     pub fn publish(&self, name: impl AsRef<[u8]>, message: &Message) -> Option<usize> {
         let channel = self.channel(name.as_ref())?;
+        channel.compress(message);
         let _turn = channel.turn.lock();
         Some(channel.visit(|session| session.publish(message)))
     }
 
     /// Hands a message to every listener of any of the channels, once, but not to those that are
-    /// `spared`. Returns how many are to get it.
+    /// `spared`, which is asked while the channels' listeners wait, and is not to call back here.
+    /// Returns how many are to get it.
     pub fn publish_to_all(
         &self,
         names: &[&[u8]],
@@ -194,6 +207,7 @@ impl Channels {
         // Everybody waits for turns in the same order.
         channels.sort_unstable_by_key(Arc::as_ptr);
         channels.dedup_by_key(|channel| Arc::as_ptr(channel));
+        channels.iter().for_each(|channel| channel.compress(message));
         let _turns: Vec<MutexGuard<'_, ()>> =
             channels.iter().map(|channel| channel.turn.lock()).collect();
         let is_one = channels.len() == 1;
@@ -321,6 +335,14 @@ impl Channels {
 impl Channel {
     fn len(&self) -> usize {
         self.listeners.lock().len()
+    }
+
+    /// Makes the compressed forms of a message that its listeners will ask for, ahead of its turn.
+    fn compress(&self, message: &Message) {
+        let windows = self.listeners.lock().windows();
+        if let Some(windows) = windows {
+            windows.compress(message);
+        }
     }
 
     /// Calls `deliver` for every listener, and counts those for whom it returns true.

@@ -18,8 +18,9 @@ use crate::session::Session;
 ///
 /// * [`connect`](Self::connect) → [`establish`](Self::establish) → [`receive`](Self::receive)… →
 ///   [`close`](Self::close), never two at a time; sessions run in parallel with each other.
-/// * Each `Ok` of `connect` with a key is followed by exactly one `close`, whatever happens in
-///   between, unless the session ended by an [`End`] marked quiet. So is a [`Refusal`] that says so.
+/// * Each `Ok` of `connect` is followed by exactly one `close`, whatever happens in between, unless
+///   the session ended by an [`End`] marked quiet, or its key was empty. So is a [`Refusal`] that
+///   says so. That holds for a call that panics, too, which ends the session with code 1006.
 /// * No future is cancelled: a client that vanishes is reported by `close` when the call in flight
 ///   has returned. Only the end of the process cuts a call short.
 /// * While `receive` runs, sends to the session go on and pings are answered.

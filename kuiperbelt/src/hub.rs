@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use hashbrown::hash_table::Entry;
@@ -17,7 +18,7 @@ use crate::channel::{Channels, Limits};
 use crate::message::{End, Message};
 use crate::metrics::{Metrics, Raised};
 use crate::page::Page;
-use crate::session::{Lanes, Session};
+use crate::session::{Lanes, Session, Windows};
 
 /// Shards of the table: enough that threads seldom wait for each other.
 const SHARDS: usize = 64;
@@ -25,6 +26,8 @@ const SHARDS: usize = 64;
 /// Who is connected here.
 pub struct Hub {
     metrics: Arc<Metrics>,
+    /// Whether some of its sessions may have agreed on compression.
+    compresses: AtomicBool,
     hasher: DefaultHashBuilder,
     shards: Vec<RwLock<Shard>>,
     channels: Arc<Channels>,
@@ -55,9 +58,11 @@ impl Hub {
 
     /// The same, with other limits for its [`channels`](Self::channels).
     pub fn with_limits(limits: Limits) -> Arc<Self> {
-        let channels = Arc::new(Channels::new(limits));
+        let metrics = Arc::default();
+        let channels = Arc::new(Channels::new(limits, &metrics));
         Arc::new(Self {
-            metrics: Arc::default(),
+            metrics,
+            compresses: AtomicBool::new(false),
             hasher: DefaultHashBuilder::default(),
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             all_channels: RwLock::new(vec![Arc::downgrade(&channels)]),
@@ -82,7 +87,7 @@ impl Hub {
 
     /// Channels apart from all others: the same name on both is two channels.
     pub fn open_channels(&self, limits: Limits) -> Arc<Channels> {
-        let opened = Arc::new(Channels::new(limits));
+        let opened = Arc::new(Channels::new(limits, &self.metrics));
         let mut all = self.all_channels.write();
         all.retain(|channels| channels.strong_count() > 0);
         all.push(Arc::downgrade(&opened));
@@ -92,6 +97,13 @@ impl Hub {
     /// Hands a message to every session that has a key, also where the key means another by now.
     /// Returns how many are to get it. Like publishing it waits for nobody.
     pub fn broadcast(&self, message: &Message) -> usize {
+        if self.compresses.load(Ordering::Relaxed) {
+            let mut windows = Windows::default();
+            for shard in &self.shards {
+                shard.read().sessions().for_each(|session| windows.see(session));
+            }
+            windows.compress(message);
+        }
         let _turn = self.broadcasting.lock();
         let publish = |shard: &RwLock<Shard>| {
             let shard = shard.read();
@@ -138,6 +150,11 @@ impl Hub {
     pub async fn finished(&self) {
         self.unfinished.close();
         self.unfinished.wait().await;
+    }
+
+    /// Some of its sessions will have agreed on compression.
+    pub(crate) fn expect_compression(&self) {
+        self.compresses.store(true, Ordering::Relaxed);
     }
 
     /// Where this hub's sessions are written for.

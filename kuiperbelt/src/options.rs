@@ -60,6 +60,18 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// Time-outs that nobody lives to see are none: points in time so late may not exist.
+    pub(crate) fn within_time(self) -> Self {
+        const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+        Self {
+            idle_timeout: self.idle_timeout.filter(|timeout| *timeout < LONGEST),
+            write_timeout: self.write_timeout.filter(|timeout| *timeout < LONGEST),
+            ..self
+        }
+    }
+}
+
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")

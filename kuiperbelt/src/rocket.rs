@@ -230,7 +230,11 @@ impl<C: Codec> Rocket<C> {
                 }
                 Err(SubscribeError::Closed) => return None,
                 Err(SubscribeError::Name) => Reply::InvalidChannelName,
-                Err(error @ (SubscribeError::TooMany | SubscribeError::TooManyOfSession)) => {
+                Err(
+                    error @ (SubscribeError::TooMany
+                    | SubscribeError::TooManyOfSession
+                    | SubscribeError::Foreign),
+                ) => {
                     warn!(hub = %path, "Error: {error}");
                     Reply::InvalidChannelName
                 }

@@ -28,6 +28,12 @@ use crate::tls::Tls;
 /// What of the time for the stop is kept for sessions and their handlers, whatever requests take.
 const RESERVE: Duration = Duration::from_secs(2);
 
+/// How every session ends at a stop.
+const GOING_AWAY: End = End::new(CloseCode::GOING_AWAY, "going away");
+
+/// More than anybody means by a time-out; a later point in time may not exist.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// Doors, and the hub of whoever comes in by them.
 ///
 /// A server does nothing until it [`run`](Self::run)s.
@@ -110,8 +116,8 @@ impl Server {
     }
 
     /// The longest that a stop takes, 10 s unless set.
-    pub const fn stop_timeout(&mut self, timeout: Duration) -> &mut Self {
-        self.stop_timeout = timeout;
+    pub fn stop_timeout(&mut self, timeout: Duration) -> &mut Self {
+        self.stop_timeout = timeout.min(LONGEST);
         self
     }
 
@@ -174,8 +180,12 @@ impl Server {
     /// Serves until `stop` is ready, and then stops in order: nothing more is accepted and requests
     /// in flight are answered; sessions end by close code 1001 when what is queued for them is
     /// written; it returns when every handler's `close` has, or when the time for it is over.
+    ///
+    /// Dropping the future stops at once: nothing more is accepted or read of requests, and sessions
+    /// end by 1001 without what is queued. Nobody waits for that then.
     pub async fn run(self, stop: impl Future) {
         let stopping = CancellationToken::new();
+        let _dropped = Dropped { hub: &self.hub, stopping: &stopping };
         let mut served = JoinSet::new();
         let own = Arc::new(self.doors);
         for (listener, doors) in self.listeners {
@@ -195,7 +205,7 @@ impl Server {
         // end can be told in the other half.
         let now = Instant::now();
         let flush_by = now + deadline.saturating_duration_since(now) / 2;
-        self.hub.stop(&End::new(CloseCode::GOING_AWAY, "going away"), flush_by);
+        self.hub.stop(&GOING_AWAY, flush_by);
         if timeout_at(deadline, self.hub.finished()).await.is_err() {
             let metrics = self.hub.metrics();
             warn!(
@@ -237,6 +247,20 @@ impl Server {
             self.listeners.push((listener, None));
         }
         Ok(addresses)
+    }
+}
+
+/// Stops a server whose future is dropped, without waiting; after a stop in order there is nothing
+/// left to do.
+struct Dropped<'a> {
+    hub: &'a Hub,
+    stopping: &'a CancellationToken,
+}
+
+impl Drop for Dropped<'_> {
+    fn drop(&mut self) {
+        self.stopping.cancel();
+        self.hub.stop(&GOING_AWAY, Instant::now());
     }
 }
 

@@ -26,10 +26,12 @@ use crate::stream::Stream;
 mod key;
 mod lane;
 mod outbox;
+mod windows;
 
 use key::Key;
 pub(crate) use lane::Lanes;
 use outbox::{Declined, Offer, Outbox, Stage};
+pub(crate) use windows::Windows;
 
 /// What happens to a client that reads too slowly: its outbox is full when something is published
 /// on a channel that it listens to, or to everybody. Publishing never waits.
@@ -369,6 +371,11 @@ impl Session {
         }
         outbox.grant(&self.0.terms);
         self.stand_in_line(outbox);
+    }
+
+    /// Whether it is one of the hub that has these metrics.
+    pub(crate) fn is_of(&self, metrics: &Arc<Metrics>) -> bool {
+        Arc::ptr_eq(&self.0.terms.metrics, metrics)
     }
 
     /// What was agreed on compression.

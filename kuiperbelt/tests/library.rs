@@ -10,6 +10,8 @@ mod library {
     mod codec;
     /// The examples.
     mod examples;
+    /// What goes wrong around the library.
+    mod misfortunes;
     /// The Rocket protocol, as its clients see it.
     mod rocket;
 }

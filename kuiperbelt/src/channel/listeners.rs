@@ -1,9 +1,9 @@
 //! Who listens to one channel. Everybody keeps a place, so that whoever goes through them all can
-//! pause, and misses nobody and meets nobody twice, whoever comes and goes meanwhile.
+//! pause, and misses nobody who stays and meets nobody twice, whoever else comes and goes meanwhile.
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::session::Session;
+use crate::session::{Session, Windows};
 
 /// Listeners that are served before others may come or go: some microseconds.
 const STRETCH: usize = 128;
@@ -16,6 +16,8 @@ pub(super) struct Listeners {
     /// Places that were vacant when they were left; those beyond the end are gone since.
     vacant: Vec<u32>,
     count: usize,
+    /// How many of them have agreed on compression.
+    compressing: usize,
     /// Nobody may come any more: the channel is forgotten.
     is_closed: bool,
 }
@@ -34,22 +36,30 @@ impl Listeners {
         if self.is_closed {
             return None;
         }
+        let compresses = session.deflate().is_some();
+        let place = self.place(session)?;
+        self.count += 1;
+        self.compressing += usize::from(compresses);
+        Some(place)
+    }
+
+    fn place(&mut self, session: Session) -> Option<u32> {
         while let Some(place) = self.vacant.pop() {
             if let Some(vacant) = self.places.get_mut(place as usize) {
                 *vacant = Some(session);
-                self.count += 1;
                 return Some(place);
             }
         }
         let place = u32::try_from(self.places.len()).ok()?;
         self.places.push(Some(session));
-        self.count += 1;
         Some(place)
     }
 
     /// Frees a place that was given.
     pub(super) fn remove(&mut self, place: u32) {
-        self.places[place as usize] = None;
+        let gone = self.places[place as usize].take();
+        let compressed = gone.is_some_and(|session| session.deflate().is_some());
+        self.compressing -= usize::from(compressed);
         self.count -= 1;
         if self.count == 0 {
             self.places = Vec::new();
@@ -65,6 +75,15 @@ impl Listeners {
     /// Lets nobody in any more. `true` the first time.
     pub(super) fn close(&mut self) -> bool {
         !std::mem::replace(&mut self.is_closed, true)
+    }
+
+    /// The compressed forms that they will ask for; `None` if there are no such.
+    pub(super) fn windows(&self) -> Option<Windows> {
+        (self.compressing > 0).then(|| {
+            let mut windows = Windows::default();
+            self.places.iter().flatten().for_each(|session| windows.see(session));
+            windows
+        })
     }
 
     /// Calls `deliver` for everybody, and counts those for whom it returns true.

@@ -7,9 +7,14 @@ use super::*;
 use crate::message::End;
 use crate::session::{Lanes, Terms};
 
-fn session(key: &str) -> Session {
-    let terms = Terms::unbounded(Arc::new(Lanes::new()));
+fn session(channels: &Channels, key: &str) -> Session {
+    let metrics = Arc::clone(&channels.metrics);
+    let terms = Terms { metrics, ..Terms::unbounded(Arc::new(Lanes::new())) };
     Session::new(key.as_bytes(), None, Arc::new(terms), None)
+}
+
+fn channels(limits: Limits) -> Channels {
+    Channels::new(limits, &Arc::default())
 }
 
 fn limits(channels: usize, per_session: usize) -> Limits {
@@ -22,8 +27,8 @@ fn waiting(session: &Session) -> usize {
 
 #[test]
 fn listeners_get_what_is_published_while_they_listen() {
-    let channels = Channels::new(Limits::default());
-    let (alice, bob) = (session("alice"), session("bob"));
+    let channels = channels(Limits::default());
+    let (alice, bob) = (session(&channels, "alice"), session(&channels, "bob"));
     let message = Message::text("x");
     assert_eq!(channels.publish(b"news", &message), None);
     channels.subscribe(&alice, b"news").unwrap();
@@ -42,8 +47,8 @@ fn listeners_get_what_is_published_while_they_listen() {
 
 #[test]
 fn a_channel_that_stays_is_there_without_listeners() {
-    let channels = Channels::new(Limits { keeps_empty: true, ..limits(2, 2) });
-    let alice = session("alice");
+    let channels = channels(Limits { keeps_empty: true, ..limits(2, 2) });
+    let alice = session(&channels, "alice");
     channels.subscribe(&alice, b"news").unwrap();
     assert!(channels.unsubscribe(&alice, b"news"));
     assert_eq!(channels.publish(b"news", &Message::text("x")), Some(0));
@@ -54,8 +59,8 @@ fn a_channel_that_stays_is_there_without_listeners() {
 
 #[test]
 fn limits_hold_and_nothing_is_half_done() {
-    let channels = Channels::new(limits(3, 2));
-    let (alice, bob) = (session("alice"), session("bob"));
+    let channels = channels(limits(3, 2));
+    let (alice, bob) = (session(&channels, "alice"), session(&channels, "bob"));
     for (name, refused) in [(vec![], true), (vec![b'x'; 512], false), (vec![b'x'; 513], true)] {
         let expected = if refused { Err(SubscribeError::Name) } else { Ok(()) };
         assert_eq!(channels.subscribe(&alice, &name), expected, "{} bytes", name.len());
@@ -74,17 +79,25 @@ fn limits_hold_and_nothing_is_half_done() {
 
 #[test]
 fn a_session_that_refuses_everything_does_not_subscribe() {
-    let channels = Channels::new(Limits::default());
-    let alice = session("alice");
+    let channels = channels(Limits::default());
+    let alice = session(&channels, "alice");
     alice.end(End::abnormal("test"));
     assert_eq!(channels.subscribe(&alice, b"news"), Err(SubscribeError::Closed));
     assert_eq!(channels.page(None, 9), []);
 }
 
 #[test]
+fn a_session_of_another_hub_does_not_subscribe() {
+    let (ours, theirs) = (channels(Limits::default()), channels(Limits::default()));
+    let foreign = session(&theirs, "alice");
+    assert_eq!(ours.subscribe(&foreign, b"news"), Err(SubscribeError::Foreign));
+}
+
+#[test]
 fn one_copy_whatever_channels_it_came_by_and_none_for_whom_is_spared() {
-    let channels = Channels::new(Limits::default());
-    let (alice, bob, carol) = (session("alice"), session("bob"), session("carol"));
+    let channels = channels(Limits::default());
+    let (alice, bob, carol) =
+        (session(&channels, "alice"), session(&channels, "bob"), session(&channels, "carol"));
     for (session, name) in
         [(&alice, b"a"), (&alice, b"b"), (&bob, b"b"), (&carol, b"a"), (&carol, b"b")]
     {
@@ -98,12 +111,12 @@ fn one_copy_whatever_channels_it_came_by_and_none_for_whom_is_spared() {
 
 #[test]
 fn pages_are_sorted_and_go_on_where_the_last_one_ended() {
-    let channels = Channels::new(Limits::default());
-    let alice = session("alice");
+    let channels = channels(Limits::default());
+    let alice = session(&channels, "alice");
     for name in ["d", "a", "c", "b"] {
         channels.subscribe(&alice, name.as_bytes()).unwrap();
     }
-    channels.subscribe(&session("bob"), b"c").unwrap();
+    channels.subscribe(&session(&channels, "bob"), b"c").unwrap();
     let page = |after: Option<&str>| -> String {
         let page = channels.page(after.map(str::as_bytes), 3);
         page.iter().map(|(name, count)| format!("{}{count} ", name.escape_ascii())).collect()
@@ -119,8 +132,9 @@ fn order_under_concurrent_publishers_and_subscribers() {
     const LISTENERS: usize = 300;
     const PUBLISHERS: usize = 3;
     const EACH: usize = 200;
-    let channels = Channels::new(Limits::default());
-    let steady: Vec<Session> = (0..LISTENERS).map(|n| session(&format!("steady {n}"))).collect();
+    let channels = channels(Limits::default());
+    let steady: Vec<Session> =
+        (0..LISTENERS).map(|n| session(&channels, &format!("steady {n}"))).collect();
     for (at, session) in steady.iter().enumerate() {
         channels.subscribe(session, b"a").unwrap();
         if at % 2 == 0 {
@@ -149,7 +163,7 @@ fn order_under_concurrent_publishers_and_subscribers() {
             scope.spawn(move || {
                 start.wait();
                 for number in 0..400 {
-                    let transient = session(&format!("transient {churner} {number}"));
+                    let transient = session(channels, &format!("transient {churner} {number}"));
                     channels.subscribe(&transient, b"a").unwrap();
                     channels.subscribe(&transient, format!("own {churner}").as_bytes()).unwrap();
                     match number % 3 {
