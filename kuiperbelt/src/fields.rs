@@ -53,12 +53,7 @@ impl Fields {
 
     /// The value of the first field with this name.
     pub fn get(&self, name: &HeaderName) -> Option<&[u8]> {
-        let name = name.as_str().as_bytes();
-        let is = |place: &&Place| {
-            place.name_length as usize == name.len()
-                && self.at(place.name, place.name_length).eq_ignore_ascii_case(name)
-        };
-        self.places.iter().find(is).map(|place| self.at(place.value, place.value_length))
+        self.places_of(name).next().map(|at| self.value(at))
     }
 
     /// The values of all fields with this name.
@@ -68,23 +63,7 @@ impl Fields {
 
     /// Where the fields with this name stand, for [`value`](Self::value).
     pub fn places_of(&self, name: &HeaderName) -> impl Iterator<Item = usize> {
-        let name = name.as_str().as_bytes();
-        // Those who write a name often write it alike.
-        let mut last: Option<&[u8]> = None;
-        let mut is = move |place: &Place| {
-            if place.name_length as usize != name.len() {
-                return false;
-            }
-            let found = self.at(place.name, place.name_length);
-            if last == Some(found) {
-                return true;
-            }
-            let is_it = found.eq_ignore_ascii_case(name);
-            last = is_it.then_some(found).or(last);
-            is_it
-        };
-        let places = self.places.iter().enumerate();
-        places.filter_map(move |(at, place)| is(place).then_some(at))
+        PlacesOf { fields: self, name: name.as_str().as_bytes(), last: &[], next: 0 }
     }
 
     /// The value of the field at a place below [`len`](Self::len).
@@ -111,6 +90,35 @@ impl Fields {
 
     fn at(&self, start: u32, length: u32) -> &[u8] {
         &self.head[start as usize..][..length as usize]
+    }
+}
+
+/// Looks for the fields of a name.
+struct PlacesOf<'a, 'b> {
+    fields: &'a Fields,
+    name: &'b [u8],
+    /// How it was spelled last: those who write a name often write it alike.
+    last: &'a [u8],
+    next: usize,
+}
+
+impl Iterator for PlacesOf<'_, '_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        // Most names have another length, and nothing else of them is looked at.
+        while let Some(place) = self.fields.places.get(self.next) {
+            self.next += 1;
+            if place.name_length as usize == self.name.len() {
+                let found = self.fields.at(place.name, place.name_length);
+                if found == self.last || found.eq_ignore_ascii_case(self.name) {
+                    self.last = found;
+                    return Some(self.next - 1);
+                }
+            }
+        }
+        None
     }
 }
 
