@@ -12,8 +12,12 @@ use httparse::ParserConfig;
 
 use kuiperbelt::http1::{Chunked, InvalidChunk, Piece};
 
-/// The most fields in a head.
-const MAX_FIELDS: usize = 1000;
+/// The most fields in a head. No fewer than one of `MAX_HEAD` has room for when each, in 25 bytes at
+/// the least, subscribes to a channel; and no more than a `HeaderMap` takes if all names differ.
+const MAX_FIELDS: usize = 16 * 1024;
+
+/// The most fields that need no memory of their own to be found.
+const USUAL_FIELDS: usize = 64;
 
 /// The longest head of an answer, in bytes.
 const MAX_HEAD: usize = 400 * 1024;
@@ -277,18 +281,33 @@ impl Response {
         Ok(())
     }
 
-    /// Reads a whole head, in a frame of its own: it has room for all fields.
+    /// Reads a whole head, in a frame of its own: it has room for the fields of nearly all.
     #[inline(never)]
     fn take_in_head(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         if bytes.len() > MAX_HEAD {
             return Err(Fault::LongHead);
         }
-        let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut usual = [const { MaybeUninit::uninit() }; USUAL_FIELDS];
+        match self.take_in_fields(bytes, &mut usual) {
+            Err(Fault::Head(httparse::Error::TooManyHeaders)) => {
+                let mut many = Vec::with_capacity(MAX_FIELDS);
+                self.take_in_fields(bytes, &mut many.spare_capacity_mut()[..MAX_FIELDS])
+            }
+            done => done,
+        }
+    }
+
+    /// Reads a whole head of no more fields than there is room for.
+    fn take_in_fields<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        fields: &mut [MaybeUninit<httparse::Header<'b>>],
+    ) -> Result<(), Fault> {
         let mut parsed = httparse::Response::new(&mut []);
         let read = ParserConfig::default()
             .allow_obsolete_multiline_headers_in_responses(true)
             .allow_spaces_after_header_name_in_responses(true)
-            .parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields)
+            .parse_response_with_uninit_headers(&mut parsed, bytes, fields)
             .map_err(Fault::Head)?;
         if read != httparse::Status::Complete(bytes.len()) {
             return Err(Fault::Head(httparse::Error::NewLine));

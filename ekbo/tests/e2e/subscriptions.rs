@@ -50,6 +50,27 @@ fn each_answer_subscribes() {
     alice.expect_text("the last");
 }
 
+/// One answer may name as many channels as a session listens to at most, `channels.per_session`.
+#[test]
+fn an_answer_subscribes_to_many() {
+    const MOST: usize = 1000;
+    let many = (0..MOST + 1).fold(Answer::admit("alice"), |answer, number| {
+        answer.header(SUBSCRIBE, &format!("channel {number}"))
+    });
+    let backend = Backend::plan().on("/connect", many).start();
+    let ekbo = Ekbo::with(&backend).start();
+    let mut alice = Client::connect(&ekbo);
+    let refused = ekbo.wait_for_log("cannot do what a callback's answer asks for");
+    assert_eq!(refused.fields["reason"], "the session listens to too many channels");
+    for (number, delivered) in [(MOST, 0), (MOST - 1, 1), (MOST / 2, 1), (0, 1)] {
+        let channel = format!("channel {number}");
+        ekbo.publish([&channel], &channel).assert_delivered(delivered);
+        if delivered > 0 {
+            alice.expect_text(&channel);
+        }
+    }
+}
+
 /// Who is let in misses nothing that is published from then on: not even what is published before
 /// its establish callback is answered. The first message comes first.
 #[test]

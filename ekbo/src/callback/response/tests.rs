@@ -133,10 +133,22 @@ fn leniencies() {
 
 #[test]
 fn heads_are_bounded() {
-    let fields =
-        |count| format!("HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n", "a: b\r\n".repeat(count));
-    assert_eq!(body(&fields(MAX_FIELDS - 1)).as_deref(), Ok(""));
-    assert!(fault(&fields(MAX_FIELDS)).starts_with("malformed head: "));
+    let head = |fields: String| format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 0\r\n\r\n");
+    let same = |count| head("a: b\r\n".repeat(count));
+    let different = |count| head((0..count).map(|number| format!("a{number}: b\r\n")).collect());
+    for count in [USUAL_FIELDS - 1, USUAL_FIELDS, MAX_FIELDS - 1] {
+        for head in [same(count), different(count)] {
+            let Outcome { head, body, .. } = whole(&head);
+            assert_eq!((head.unwrap().1.len(), body), (count + 1, Ok(Vec::new())));
+        }
+    }
+    let too_many = format!("malformed head: {}", httparse::Error::TooManyHeaders);
+    assert_eq!(fault(&same(MAX_FIELDS)), too_many);
+    assert_eq!(fault(&different(MAX_FIELDS)), too_many);
+    // As many channels as a head has room for.
+    let subscription = "x-kuiperbelt-subscribe:a\n";
+    let count = (MAX_HEAD - head(String::new()).len()) / subscription.len();
+    assert_eq!(body(&head(subscription.repeat(count))).as_deref(), Ok(""));
     let long = |size| {
         let frame = "HTTP/1.1 204 OK\r\na: \r\n\r\n".len();
         format!("HTTP/1.1 204 OK\r\na: {}\r\n\r\n", "x".repeat(size - frame))
