@@ -80,10 +80,17 @@ impl Reception {
         let mut stopped = pin!(self.stop.cancelled());
         let mut is_first = true;
         loop {
-            let head = match self.next_head(&mut wire, stopped.as_mut(), is_first).await? {
-                Some(Ok(head)) => head,
-                Some(Err(bad)) => return Box::pin(refuse(wire, bad)).await.map(|()| None),
-                None => return Ok(None),
+            let head = match self.next_head(&mut wire, stopped.as_mut(), is_first).await {
+                Ok(Some(Ok(head))) => head,
+                Ok(Some(Err(bad))) => return Box::pin(refuse(wire, bad)).await.map(|()| None),
+                Ok(None) => return Ok(None),
+                Err(error) => {
+                    // The client's TLS is broken, and it is being told so.
+                    if error.kind() == io::ErrorKind::InvalidData {
+                        Box::pin(linger(wire)).await;
+                    }
+                    return Err(error);
+                }
             };
             is_first = false;
             wire = match self.answer(wire, head, peer).await? {
@@ -206,9 +213,11 @@ impl Reception {
             };
         reply.is_kept &= !self.stop.is_cancelled();
         wire.send(reply, &answer).await?;
+        // Over TLS a client says in bytes even that it has nothing more to say.
+        let may_say_more = !wire.ahead.is_empty() || says_close || wire.stream().speaks_tls();
         match remainder {
             Remainder::None if reply.is_kept => Ok(Next::Request(wire)),
-            Remainder::None if wire.ahead.is_empty() && !says_close => Ok(Next::Nothing),
+            Remainder::None if !may_say_more => Ok(Next::Nothing),
             Remainder::Some(decoder) if reply.is_kept => Ok(Box::pin(skip(wire, decoder)).await),
             // The client may be sending still.
             Remainder::None | Remainder::Some(_) | Remainder::Unknown => {

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::BufMut;
 use rustls::server::UnbufferedServerConnection;
@@ -60,6 +60,14 @@ impl Stream {
         }
     }
 
+    /// Reads for nobody until the input has ended. What is TLS is not looked into: it may be broken.
+    pub(crate) fn poll_discard(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        with_scratch(|scratch| {
+            while ready!(self.socket.poll_read(context, &mut &mut scratch[..]))? > 0 {}
+            Poll::Ready(Ok(()))
+        })
+    }
+
     /// Writes as much as the socket takes now. After `WouldBlock`, ask
     /// [`poll_writable`](Self::poll_writable).
     ///
@@ -108,6 +116,11 @@ impl Stream {
     /// The address at the other end, unless it is a Unix socket or has gone.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.socket.peer()
+    }
+
+    /// Whether there is TLS over the socket.
+    pub(crate) const fn speaks_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// What a WebSocket goes over, as lists of sessions name it: `ws`, `wss` or `unix`.

@@ -9,8 +9,8 @@ use tungstenite::Message;
 
 use super::browser::Browser;
 use super::harness::{
-    Answer, Backend, BackendPlan, Client, Directory, Ekbo, End, Frame, Http, PATIENCE, Received,
-    Signal, Stopwatch, Wire, deflate, eventually, eventually_some, inflate, let_pass,
+    Answer, Backend, BackendPlan, Client, Directory, Ekbo, End, Frame, Gate, Http, PATIENCE,
+    Received, Signal, Stopwatch, Wire, deflate, eventually, eventually_some, inflate, let_pass,
 };
 
 /// More than what the kernel keeps for a client that does not read.
@@ -182,17 +182,50 @@ fn compression() {
     assert!(backend.wait_for_first("/receive").text() == text);
 }
 
+/// A client may say at once that it has nothing more to say. That this is not read any more is no
+/// reason to reset the connection under the answer.
+#[test]
+fn a_close_notify_ahead_of_the_answer() {
+    let gate = Gate::default();
+    let answer = Answer::status(403).body("not today").held_by(&gate);
+    let backend = Backend::plan().on("/connect", answer).start();
+    let ekbo = Ekbo::with(&backend).over_tls().start();
+    let mut http = ekbo.http();
+    http.write(
+        "GET /connect HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    backend.wait_for_first("/connect");
+    let mut bare = Http::over(http.wire().another()).into_incoming();
+    let Wire::TlsClient(stream) = http.wire() else { panic!("no TLS") };
+    stream.conn.send_close_notify();
+    stream.flush().unwrap();
+    gate.open();
+    let (records, end) = bare.rest();
+    assert_eq!(end, End::Eof);
+    let mut records = &records[..];
+    while stream.conn.read_tls(&mut records).unwrap() > 0 {
+        stream.conn.process_new_packets().unwrap();
+    }
+    let mut answer = String::new();
+    stream.conn.reader().read_to_string(&mut answer).expect("a clean end, with close_notify");
+    assert!(answer.starts_with("HTTP/1.1 403 ") && answer.ends_with("not today"), "{answer}");
+}
+
 /// Whoever speaks something else is told so in TLS and sent away, in order; the server goes on.
 #[test]
 fn plain_http() {
     let ekbo = Ekbo::alone().over_tls().start();
-    for said in ["GET /ping HTTP/1.1\r\nHost: x\r\n\r\n", "\0\0\0\0\0\0", "EHLO localhost\r\n"] {
+    let much = "more than is read at once".repeat(20_000);
+    let ping = "GET /ping HTTP/1.1\r\nHost: x\r\n\r\n";
+    for said in [ping, "\0\0\0\0\0\0", "EHLO localhost\r\n", &much] {
         let mut http = Http::tcp(ekbo.address());
         http.write(said);
         let (answer, end) = http.into_incoming().rest();
         // A fatal alert (RFC 8446 section 6).
-        assert_eq!(answer[..6], [21, 3, 3, 0, 2, 2], "{said:?}");
-        assert_eq!((answer.len(), end), (7, End::Eof), "{said:?}");
+        let beginning = &said[..6];
+        assert_eq!(answer[..6], [21, 3, 3, 0, 2, 2], "{beginning:?}");
+        assert_eq!((answer.len(), end), (7, End::Eof), "{beginning:?}");
     }
     assert_eq!(ekbo.get("/ping").status, 200);
 }

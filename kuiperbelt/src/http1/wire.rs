@@ -65,13 +65,7 @@ impl Wire {
     /// Reads and discards until the input has ended.
     pub(crate) async fn discard(&mut self) -> io::Result<()> {
         self.ahead = Bytes::new();
-        poll_fn(|context| {
-            with_scratch(|scratch| {
-                while ready!(self.stream.poll_read(context, &mut &mut scratch[..]))? > 0 {}
-                Poll::Ready(Ok(()))
-            })
-        })
-        .await
+        poll_fn(|context| self.stream.poll_discard(context)).await
     }
 
     /// Writes an answer: at once, if the socket takes it.
