@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
+use tracing::error;
 
 use crate::stream::Stream;
 use crate::tls::Tls;
@@ -42,7 +43,7 @@ impl Listener {
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime, as all three of these.
+    /// Outside of a tokio runtime.
     pub fn everywhere(port: u16) -> io::Result<Self> {
         let bound = bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
         match bound {
@@ -54,13 +55,31 @@ impl Listener {
         }
     }
 
-    /// Listens on one address.
+    /// Listens on one address; port 0 lets the system choose.
+    ///
+    /// # Errors
+    ///
+    /// Those of `bind` and `listen`: the address is taken, may not be used, or is not this
+    /// machine's.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
     pub fn tcp(address: SocketAddr) -> io::Result<Self> {
         bind(address)
     }
 
     /// Listens on a Unix socket. A socket file that nobody accepts on is replaced; any other file
     /// is left alone and is an error.
+    ///
+    /// # Errors
+    ///
+    /// Those of `bind` and `listen`: the path is taken, too long for a socket, or in a directory
+    /// that may not be written; and an abandoned socket file that cannot be removed.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
     pub fn unix(path: &Path) -> io::Result<Self> {
         let bound = match UnixListener::bind(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(path) => {
@@ -101,21 +120,33 @@ impl Listener {
     }
 
     /// The next connection, and where it comes from. Dropping the future loses none.
+    ///
+    /// # Errors
+    ///
+    /// Those of `accept`.
     pub(crate) async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
-        let (stream, peer): (Stream, _) = match &self.socket {
+        loop {
+            let (stream, peer) = self.accept_bare().await?;
+            let Some(tls) = &self.tls else { return Ok((stream, peer)) };
+            match tls.connection() {
+                Ok(connection) => return Ok((stream.over_tls(connection), peer)),
+                // It concerns this connection, which ends by that.
+                Err(error) => error!(error = %error, "cannot speak TLS with a client"),
+            }
+        }
+    }
+
+    async fn accept_bare(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        match &self.socket {
             Bound::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 if !INHERITS {
                     // A peer that is gone already is found out by the first read.
                     let _ = set_options(&SockRef::from(&stream));
                 }
-                (stream.into(), Some(peer))
+                Ok((stream.into(), Some(peer)))
             }
-            Bound::Unix(listener, _) => (listener.accept().await?.0.into(), None),
-        };
-        match &self.tls {
-            None => Ok((stream, peer)),
-            Some(tls) => Ok((stream.over_tls(tls.connection().map_err(io::Error::other)?), peer)),
+            Bound::Unix(listener, _) => Ok((listener.accept().await?.0.into(), None)),
         }
     }
 }
@@ -155,10 +186,58 @@ fn set_options(socket: &Socket) -> io::Result<()> {
     socket.set_keepalive(true)
 }
 
+/// Whether binding has failed because this machine does not have the address, or none of its kind:
+/// without IPv6 a kernel refuses the socket already.
+pub(crate) fn is_of_elsewhere(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+}
+
 /// Whether the path is a socket that refuses connections.
 fn is_abandoned(path: &Path) -> bool {
     let is_socket = path.symlink_metadata().is_ok_and(|file| file.file_type().is_socket());
     is_socket
         && std::os::unix::net::UnixStream::connect(path)
             .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpStream;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_without_tls_is_the_only_one_to_suffer() {
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener = Listener::tcp(local).unwrap().with_tls(Tls::unusable());
+        let address = listener.address().unwrap();
+        let clients = async {
+            for _ in 0..3 {
+                let mut client = TcpStream::connect(address).await.unwrap();
+                let ended = timeout(Duration::from_secs(10), client.read(&mut [0])).await;
+                assert_eq!(ended.expect("it is kept").unwrap(), 0);
+            }
+        };
+        tokio::select! {
+            accepted = listener.accept() => panic!("{accepted:?}"),
+            () = clients => {}
+        }
+    }
+
+    #[test]
+    fn addresses_of_elsewhere() {
+        let another = SocketAddr::from(([192, 0, 2, 1], 0));
+        assert!(is_of_elsewhere(&Listener::tcp(another).unwrap_err()));
+        assert!(
+            Socket::new(Domain::from(i32::from(u16::MAX)), Type::STREAM, None)
+                .is_err_and(|error| is_of_elsewhere(&error))
+        );
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(!is_of_elsewhere(&Listener::tcp(taken.local_addr().unwrap()).unwrap_err()));
+    }
 }

@@ -20,7 +20,7 @@ use crate::door::{Doors, Lead, SamePath, Service};
 use crate::handler::Handler;
 use crate::handshake::SocketDoor;
 use crate::hub::Hub;
-use crate::listener::Listener;
+use crate::listener::{Listener, is_of_elsewhere};
 use crate::message::End;
 use crate::options::Options;
 use crate::tls::Tls;
@@ -231,7 +231,7 @@ impl Server {
         for address in addresses {
             match Listener::tcp(address) {
                 Ok(listener) => bound.push(listener),
-                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => missing = error,
+                Err(error) if is_of_elsewhere(&error) => missing = error,
                 Err(error) => return Err(error),
             }
         }

@@ -132,6 +132,13 @@ impl Tls {
         let tls = Self::from_pem(cert.as_bytes(), key.as_bytes()).unwrap();
         (tls, identity.cert.der().clone())
     }
+
+    /// With which no connection can begin.
+    pub(crate) fn unusable() -> Self {
+        let (Self(mut config), _) = Self::of_localhost();
+        Arc::make_mut(&mut config).max_fragment_size = Some(1);
+        Self(config)
+    }
 }
 
 #[cfg(test)]
