@@ -153,6 +153,29 @@ fn records_may_be_split_anywhere() {
     }
 }
 
+/// A client may stop in the middle of a record for as long as it likes.
+#[test]
+fn half_a_record_takes_no_more_than_its_bytes() {
+    let world = World::new();
+    for version in VERSIONS {
+        let (mut state, mut client) = (world.state(), world.client(version));
+        converse(&mut state, &mut client, usize::MAX, 100);
+        let message = pattern(10_000);
+        client.writer().write_all(&message).unwrap();
+        let record = said(&mut client);
+        let (beginning, end) = record.split_at(record.len() - 1);
+        let mut come = 0;
+        for piece in [&beginning[..3], &beginning[3..100], &beginning[100..]] {
+            assert_eq!(take_in(&mut state, piece, 20_000), b"");
+            come += piece.len();
+            assert_eq!((state.partial.len(), state.partial.capacity()), (come, come));
+            assert_eq!(state.plaintext.capacity() + state.unsent.capacity(), 0);
+        }
+        assert!(take_in(&mut state, end, 20_000) == message);
+        assert_eq!(state.partial.capacity(), 0);
+    }
+}
+
 #[test]
 fn a_client_asks_for_new_keys() {
     let world = World::new();
