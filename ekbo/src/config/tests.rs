@@ -165,20 +165,18 @@ fn the_example_of_a_hub_is_read() {
     }
 }
 
-/// The hub in README.md is one.
+/// A secret need not stand in the file.
 #[test]
-fn the_hub_of_the_readme_is_read() {
-    let readme = include_str!("../../../README.md");
-    let (_, rest) = readme.split_once("```yaml\nhubs:").unwrap();
-    let text = format!("hubs:{}", rest.split_once("```").unwrap().0);
-    let file = File { name: "config.yml", text: &text };
+fn the_secret_of_a_hub_from_the_environment() {
+    let text =
+        "hubs:\n  - path: /chat\n    secrets: {read_write: '{{ must_env \"CHAT_SECRET\" }}'}\n";
+    let file = File { name: "config.yml", text };
     let secret = environment(&[("CHAT_SECRET", "from outside")]);
     let loaded = load_file(Some(&file), &Flags::default(), &secret).unwrap();
     assert!(loaded.warnings.iter().all(|w| w.kind != WarningKind::UnknownKey));
     let [hub] = &loaded.config.hubs[..] else { panic!("{:?}", loaded.config.hubs) };
     assert_eq!(hub.path, "/chat");
     assert!(hub.read_write.is(b"from outside"));
-    assert_eq!(hub.allowed_origins.as_deref(), Some(&["https://example.com".to_owned()][..]));
 }
 
 /// Line 1: a port from the template, durations and maps as written, defaults for the rest.

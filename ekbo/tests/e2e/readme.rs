@@ -3,7 +3,10 @@
 
 use std::process::{Child, Command, Stdio};
 
-use super::harness::{Client, Directory, Ekbo, Frame, eventually, free_port};
+use serde_json::json;
+
+use super::browser::Browser;
+use super::harness::{Client, Directory, Ekbo, Frame, Rocket, eventually, free_port};
 
 const README: &str = include_str!("../../../README.md");
 
@@ -40,9 +43,44 @@ fn the_tutorial() {
     alice.expect_farewell(1000, "");
 }
 
-/// The lines between ```` ```language ```` and the end of the block.
+/// The hub, and the client beside it, on a page that is there to be opened.
+#[test]
+fn the_hub_and_its_client() {
+    let (_, section) = README.split_once("\n## Rocket\n").unwrap();
+    let ekbo = Ekbo::configured(format!("{}port: 0\n", block_of(section, "yaml"))).start();
+    let browser = Browser::start();
+    let page = browser.open(&format!("http://{}/ping", ekbo.host()));
+    let script = block_of(section, "js").replace("127.0.0.1:9180", &ekbo.host());
+    page.run(&format!(
+        "window.logged = []; console.log = line => logged.push(line); (0, eval)({script:?});"
+    ));
+    let ok = r#"{"ok":true}"#;
+    let expected = json!([ok, ok, r#"{"channel":"news","data":"hello","event":"said"}"#, ok]);
+    let mut logged = json!([]);
+    eventually("four lines on the console", || {
+        logged = page.run("return logged;");
+        logged.as_array().is_some_and(|lines| lines.len() >= 4)
+    });
+    assert_eq!(logged, expected);
+}
+
+/// The program's configuration.
+#[test]
+fn the_configuration_of_rocket() {
+    let config = block_of(README, "json").replace("9772", "0");
+    let rocket = Rocket::configured(config).start();
+    let mut client = Client::to(&rocket).path("/chat").connect();
+    client.send(&Frame::text(r#"{"auth":{"access":"read-write","secret":"secret"}}"#));
+    client.expect_text(r#"{"ok":true}"#);
+}
+
+/// The lines between the first ```` ```language ```` and the end of the block.
 fn block(language: &str) -> &'static str {
-    let (_, rest) = README.split_once(&format!("```{language}\n")).unwrap();
+    block_of(README, language)
+}
+
+fn block_of<'a>(text: &'a str, language: &str) -> &'a str {
+    let (_, rest) = text.split_once(&format!("```{language}\n")).unwrap();
     rest.split_once("```").unwrap().0
 }
 
