@@ -4,7 +4,7 @@
 //! Which channels a session listens to is known here as well, not in the session, so that one that
 //! never subscribes costs nothing.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
@@ -36,7 +36,8 @@ pub struct Limits {
     pub channels: usize,
     /// Channels that one session listens to.
     pub per_session: usize,
-    /// Whether a channel stays when its last listener has gone. Otherwise it is forgotten.
+    /// Whether a channel stays when its last listener has gone, until there are as many as there
+    /// may be and its place is needed for another. Otherwise it is forgotten at once.
     pub keeps_empty: bool,
 }
 
@@ -53,7 +54,7 @@ pub enum SubscribeError {
     /// The name is empty, or longer than [`LONGEST_NAME`].
     #[error("a channel's name has 1 to {LONGEST_NAME} bytes")]
     Name,
-    /// There are as many channels as there may be.
+    /// There are as many channels as there may be, and somebody listens to each.
     #[error("there are too many channels")]
     TooMany,
     /// The session listens to as many as it may.
@@ -82,6 +83,9 @@ pub struct Channels {
     by_session: Box<[Mutex<HashTable<Memberships>>]>,
     /// How many channels there are.
     count: AtomicUsize,
+    /// Channels that are kept though nobody listens, those that have been empty for longest first,
+    /// each once. One that somebody listens to again is passed over when its turn has come.
+    empty: Mutex<VecDeque<Arc<Channel>>>,
 }
 
 /// What one session listens to. Always something.
@@ -104,7 +108,7 @@ struct Channel {
 }
 
 /// Locks are taken in this order: of `by_session`, of `by_name`, turns, listeners. A session's own
-/// comes last.
+/// comes last; while that of `empty` is held no other is taken.
 impl Channels {
     pub(crate) fn new(limits: Limits, metrics: &Arc<Metrics>) -> Self {
         Self {
@@ -114,6 +118,7 @@ impl Channels {
             by_name: (0..SHARDS).map(|_| Mutex::default()).collect(),
             by_session: (0..SHARDS).map(|_| Mutex::default()).collect(),
             count: AtomicUsize::new(0),
+            empty: Mutex::default(),
         }
     }
 
@@ -284,7 +289,12 @@ impl Channels {
         session: &Session,
     ) -> Result<Membership, SubscribeError> {
         loop {
-            let channel = self.find_or_make(hash, name)?;
+            let Some(channel) = self.find_or_make(hash, name) else {
+                if self.make_room() {
+                    continue;
+                }
+                return Err(SubscribeError::TooMany);
+            };
             let place = channel.listeners.lock().add(session.clone());
             // Otherwise it was forgotten a moment ago.
             if let Some(place) = place {
@@ -293,41 +303,67 @@ impl Channels {
         }
     }
 
-    fn find_or_make(&self, hash: u64, name: &[u8]) -> Result<Arc<Channel>, SubscribeError> {
+    /// `None`: there is none, and there are as many as there may be.
+    fn find_or_make(&self, hash: u64, name: &[u8]) -> Option<Arc<Channel>> {
         let mut shard = shard(&self.by_name, hash).lock();
         let rehash = |found: &Arc<Channel>| self.hasher.hash_one(&*found.name);
         match shard.entry(hash, |found| *found.name == *name, rehash) {
-            Entry::Occupied(found) => Ok(Arc::clone(found.get())),
+            Entry::Occupied(found) => Some(Arc::clone(found.get())),
             Entry::Vacant(place) => {
                 let one_more = |count| (count < self.limits.channels).then_some(count + 1);
-                self.count
-                    .try_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
-                    .map_err(|_| SubscribeError::TooMany)?;
+                self.count.try_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
                 let channel = Arc::new(Channel {
                     name: name.into(),
                     turn: Mutex::default(),
                     listeners: Mutex::default(),
                 });
                 place.insert(Arc::clone(&channel));
-                Ok(channel)
+                Some(channel)
             }
         }
     }
 
-    /// Takes a listener out of its channel, and forgets one that nobody listens to.
+    /// Takes a listener out of its channel. One that nobody listens to then is forgotten, or listed
+    /// as empty.
     fn leave(&self, Membership { channel, place }: &Membership) {
-        let is_forgotten = {
-            let mut listeners = channel.listeners.lock();
-            listeners.remove(*place);
-            listeners.is_empty() && !self.limits.keeps_empty && listeners.close()
-        };
-        if is_forgotten {
-            let hash = self.hasher.hash_one(&*channel.name);
-            let mut shard = shard(&self.by_name, hash).lock();
-            if let Ok(found) = shard.find_entry(hash, |found| Arc::ptr_eq(found, channel)) {
-                found.remove();
-                self.count.fetch_sub(1, Ordering::Relaxed);
+        let mut listeners = channel.listeners.lock();
+        listeners.remove(*place);
+        if !listeners.is_empty() {
+            return;
+        }
+        if self.limits.keeps_empty {
+            let is_listed = std::mem::replace(&mut listeners.is_listed, true);
+            drop(listeners);
+            if !is_listed {
+                self.empty.lock().push_back(Arc::clone(channel));
             }
+        } else if listeners.close() {
+            drop(listeners);
+            self.forget(channel);
+        }
+    }
+
+    /// Forgets a channel that is kept though nobody listens. `false` if there is none.
+    fn make_room(&self) -> bool {
+        loop {
+            let Some(channel) = self.empty.lock().pop_front() else { return false };
+            let mut listeners = channel.listeners.lock();
+            listeners.is_listed = false;
+            if listeners.is_empty() && listeners.close() {
+                drop(listeners);
+                self.forget(&channel);
+                return true;
+            }
+        }
+    }
+
+    /// Forgets a channel that lets nobody in any more.
+    fn forget(&self, channel: &Arc<Channel>) {
+        let hash = self.hasher.hash_one(&*channel.name);
+        let mut shard = shard(&self.by_name, hash).lock();
+        if let Ok(found) = shard.find_entry(hash, |found| Arc::ptr_eq(found, channel)) {
+            found.remove();
+            self.count.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

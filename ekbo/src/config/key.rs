@@ -228,7 +228,9 @@ pub(crate) const HUB_KEYS: &[Key] = &[
     ),
     Key::new("max_message_size", Kind::Size, "1MiB")
         .means("largest message of a client (Close 1009 beyond); 0 is unlimited"),
-    Key::new("max_channels", Kind::Count, "100000").means("most channels of the hub, at least 1"),
+    Key::new("max_channels", Kind::Count, "100000").means(
+        "most channels of the hub, at least 1; one more takes the place of one without listeners",
+    ),
     Key::new("max_subscriptions", Kind::Count, "10000")
         .means("most channels that one connection subscribes to, at least 1"),
 ];

@@ -20,6 +20,8 @@ pub(super) struct Listeners {
     compressing: usize,
     /// Nobody may come any more: the channel is forgotten.
     is_closed: bool,
+    /// Whether the channel is listed as empty; it may have listeners again.
+    pub(super) is_listed: bool,
 }
 
 impl Listeners {

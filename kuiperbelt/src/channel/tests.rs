@@ -57,6 +57,52 @@ fn a_channel_that_stays_is_there_without_listeners() {
     assert_eq!(channels.page(None, 9), [(b"news".to_vec(), 0)]);
 }
 
+/// At the limit the channel that has been empty for longest makes room; those with listeners stay.
+#[test]
+fn an_empty_channel_makes_room_for_another() {
+    let channels = channels(Limits { keeps_empty: true, ..limits(3, 9) });
+    let alice = session(&channels, "alice");
+    let names =
+        || -> Vec<Vec<u8>> { channels.page(None, 9).into_iter().map(|(name, _)| name).collect() };
+    for name in [b"a", b"b", b"c"] {
+        channels.subscribe(&alice, name).unwrap();
+    }
+    assert_eq!(channels.subscribe(&alice, b"d"), Err(SubscribeError::TooMany));
+    for name in [b"c", b"a", b"b"] {
+        assert!(channels.unsubscribe(&alice, name));
+    }
+    assert_eq!(names(), [b"a", b"b", b"c"]);
+    // It has been empty for longest, but is not any more.
+    channels.subscribe(&alice, b"c").unwrap();
+    channels.subscribe(&alice, b"d").unwrap();
+    assert_eq!(names(), [b"b", b"c", b"d"]);
+    assert_eq!(channels.publish(b"a", &Message::text("x")), None);
+    channels.subscribe(&alice, b"e").unwrap();
+    assert_eq!(names(), [b"c", b"d", b"e"]);
+    assert_eq!(channels.subscribe(&alice, b"f"), Err(SubscribeError::TooMany));
+    assert_eq!(channels.of(&alice), [b"c", b"d", b"e"]);
+    // It was passed over, and is listed again.
+    assert!(channels.unsubscribe(&alice, b"c"));
+    channels.subscribe(&alice, b"f").unwrap();
+    assert_eq!(names(), [b"d", b"e", b"f"]);
+}
+
+/// What is kept of empty channels is bounded by the number of channels, whatever comes and goes.
+#[test]
+fn an_empty_channel_is_listed_once() {
+    let channels = channels(Limits { keeps_empty: true, ..limits(10, 9) });
+    let alice = session(&channels, "alice");
+    for number in 0..1_000 {
+        let name = [number as u8 % 20];
+        channels.subscribe(&alice, name).unwrap();
+        assert!(channels.unsubscribe(&alice, name));
+        channels.subscribe(&alice, b"always the same").unwrap();
+        channels.leave_all(&alice);
+    }
+    assert_eq!(channels.count.load(Ordering::Relaxed), 10);
+    assert_eq!(channels.empty.lock().len(), 10);
+}
+
 #[test]
 fn limits_hold_and_nothing_is_half_done() {
     let channels = channels(limits(3, 2));
@@ -188,4 +234,60 @@ fn order_under_concurrent_publishers_and_subscribers() {
     assert_eq!(channels.count.load(Ordering::Relaxed), 0);
     assert!(channels.by_name.iter().all(|shard| shard.lock().is_empty()));
     assert!(channels.by_session.iter().all(|shard| shard.lock().is_empty()));
+}
+
+/// At the limit, with more names than places, everybody finds a place, those who stay miss
+/// nothing, and no channel is counted or listed twice or never.
+#[test]
+fn empty_channels_make_room_concurrently() {
+    const STEADY: usize = 2;
+    const COMING: usize = 4;
+    /// Of the other channels each of those who come may have one in hand and be about to forget
+    /// another.
+    const LIMIT: usize = STEADY + 2 * COMING;
+    const ROUNDS: usize = 2_000;
+    let channels = channels(Limits { keeps_empty: true, ..limits(LIMIT, 9) });
+    let steady = session(&channels, "steady");
+    for number in 0..STEADY {
+        channels.subscribe(&steady, format!("steady {number}")).unwrap();
+    }
+    let start = Barrier::new(COMING + 1);
+    thread::scope(|scope| {
+        for own in 0..COMING {
+            let (channels, start) = (&channels, &start);
+            scope.spawn(move || {
+                start.wait();
+                let session = session(channels, "coming");
+                for round in 0..ROUNDS {
+                    // Some of the names are shared, and all are those of several rounds.
+                    let name = format!("{} {}", round % 7 * own.min(2), round % 31);
+                    channels.subscribe(&session, &name).unwrap();
+                    assert!(channels.publish(&name, &Message::text("x")).unwrap() > 0);
+                    match round % 2 {
+                        0 => assert!(channels.unsubscribe(&session, &name)),
+                        _ => channels.leave_all(&session),
+                    }
+                    assert!(channels.count.load(Ordering::Relaxed) <= LIMIT);
+                }
+            });
+        }
+        start.wait();
+        for round in 0..ROUNDS {
+            let reached =
+                channels.publish(format!("steady {}", round % STEADY), &Message::text("y"));
+            assert_eq!(reached, Some(1));
+        }
+    });
+    assert_eq!(waiting(&steady), ROUNDS);
+    let count = channels.count.load(Ordering::Relaxed);
+    let there: usize = channels.by_name.iter().map(|shard| shard.lock().len()).sum();
+    assert_eq!(there, count);
+    assert!(count > STEADY && count <= LIMIT, "{count}");
+    assert_eq!(channels.empty.lock().len(), count - STEADY);
+    // Each of them makes room.
+    let last = session(&channels, "last");
+    for number in STEADY..LIMIT {
+        channels.subscribe(&last, format!("last {number}")).unwrap();
+    }
+    assert_eq!(channels.subscribe(&last, b"more"), Err(SubscribeError::TooMany));
 }
