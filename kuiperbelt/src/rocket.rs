@@ -13,7 +13,8 @@
 //! | `disconnect` | any | `ok`, and the connection ends |
 //!
 //! What is published reaches everybody who listens to the channel, the publisher too, as the whole
-//! payload of `publish`. A channel comes with its first subscriber and stays.
+//! payload of `publish`. A channel comes with its first subscriber and stays, unless its place
+//! is needed: see [`Settings::max_channels`].
 //!
 //! ```
 //! use kuiperbelt::Server;
@@ -29,22 +30,25 @@
 //! # Ok::<_, kuiperbelt::SamePath>(())
 //! ```
 //!
-//! A hub tells what happens in `tracing` events of this module, with its path in the field `hub`
-//! and a line as the message: `Connected`, `Disconnected`, `Authenticated (read-only access)`,
-//! `Authentication failed`, `Logged out`, `Subscribed: news`, `Unsubscribed: news`,
-//! `[=> news] Broadcasted`, `Error: …`. Control characters of a channel's name are escaped there;
-//! published data is not told.
+//! A hub tells what happens in `tracing` events of this module, with its path in the field `hub`,
+//! where the client is in `peer` from its first message on, and a line as the message. At `INFO`:
+//! `Connected`, `Disconnected`, `Authenticated (read-only access)`, `Authentication failed`,
+//! `Logged out`; at `DEBUG`: `Subscribed: news`, `Unsubscribed: news`, `[=> news] Broadcasted`; at
+//! `WARN`: `Error: …`, why it may not subscribe once for each connection. A connection has 50 lines
+//! a second at each of the other levels; how many were left out is told with the next. Control
+//! characters of a channel's name are escaped there, a long one is cut, and published data is not
+//! told.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::Arc;
 
 use http::header::ORIGIN;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 use kuiperbelt_websocket::{CloseCode, handshake::offered_subprotocols};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::debug;
 
 use crate::channel::{Channels, Limits, SubscribeError};
 use crate::codec::{Codec, Data, InvalidData, Json, Reply};
@@ -55,10 +59,12 @@ use crate::options::Options;
 use crate::session::Session;
 
 mod access;
+mod lines;
 mod rules;
 
 use access::Failures;
 pub use access::{Access, Credentials};
+use lines::{Lines, Shown};
 use rules::{Step, step};
 
 /// What a Rocket hub takes, and from whom.
@@ -69,8 +75,8 @@ pub struct Settings {
     /// The largest message taken from a client, in bytes, 1 MiB by default; a larger one ends in
     /// close code 1009.
     pub max_message: usize,
-    /// How many channels there may be, 100,000 by default; names beyond are
-    /// [invalid](Reply::InvalidChannelName).
+    /// How many channels there may be, 100,000 by default. One more takes the place of one that
+    /// nobody listens to; where there is none its name is [invalid](Reply::InvalidChannelName).
     pub max_channels: usize,
     /// How many channels one client may listen to, 10,000 by default; names beyond are invalid.
     pub max_subscriptions: usize,
@@ -104,11 +110,13 @@ struct Inner<C> {
     channels: Arc<Channels>,
 }
 
-/// What is kept of a session.
-#[derive(Default)]
+/// What is kept of a session, from the client's first message on.
 struct Login {
     access: Option<Access>,
     failures: Failures,
+    lines: Lines,
+    /// Whether it was told why the client may not subscribe.
+    is_refused: bool,
 }
 
 /// Why nothing was published.
@@ -118,7 +126,8 @@ pub enum PublishError {
     /// express.
     #[error("expected a JSON object with a member \"event\"")]
     InvalidData,
-    /// Nobody has ever subscribed to the channel.
+    /// Nobody has ever subscribed to the channel, or it is forgotten (see
+    /// [`max_channels`](Settings::max_channels)).
     #[error("there is no such channel")]
     InvalidChannel,
 }
@@ -149,15 +158,21 @@ impl<C: Codec> Rocket<C> {
         }))
     }
 
-    /// The options of its door, as far as the settings say something about them.
+    /// The options of its door, where nothing else is to be said.
     pub fn options(&self) -> Options {
-        let options = Options { max_message: self.0.max_message, ..Options::default() };
-        match self.0.allowed_origins.clone() {
-            None => options,
-            Some(allowed) => {
-                Options { origin: Box::new(move |headers| welcomes(&allowed, headers)), ..options }
-            }
-        }
+        self.options_over(Options::default())
+    }
+
+    /// The same with those of `base` where neither the settings nor the protocol say anything:
+    /// these say how large a message and what Origin may be, and that ends are announced.
+    pub fn options_over(&self, mut base: Options) -> Options {
+        let allowed = self.0.allowed_origins.clone();
+        base.origin = Box::new(move |headers| {
+            allowed.as_deref().is_none_or(|allowed| welcomes(allowed, headers))
+        });
+        base.max_message = self.0.max_message;
+        base.close_frame = true;
+        base
     }
 
     /// Replaces the secrets. Who has logged in stays so.
@@ -167,10 +182,12 @@ impl<C: Codec> Rocket<C> {
 
     /// Sends `data`, with `channel` as its member of that name, to everybody who listens to the
     /// channel, without waiting for anybody. Returns how many are to get it; `None` if nobody has
-    /// ever subscribed to it.
+    /// ever subscribed to it, or it is forgotten (see [`max_channels`](Settings::max_channels)).
     pub fn publish(&self, channel: &str, mut data: Data) -> Option<usize> {
         data.insert("channel", channel.into());
-        self.broadcast(channel, &data)
+        let reached = self.broadcast(channel, &data)?;
+        debug!(hub = %self.0.path, "[=> {}] Broadcasted", Shown(channel));
+        Some(reached)
     }
 
     /// The same with a JSON object, whatever the clients speak. It has a member `event`, as it
@@ -190,9 +207,7 @@ impl<C: Codec> Rocket<C> {
 
     fn broadcast(&self, channel: &str, data: &Data) -> Option<usize> {
         let message = self.0.codec.encode_data(data);
-        let reached = self.0.channels.publish(channel.as_bytes(), &message)?;
-        info!(hub = %self.0.path, "[=> {}] Broadcasted", Shown(channel));
-        Some(reached)
+        self.0.channels.publish(channel.as_bytes(), &message)
     }
 
     /// Does what an event asks for. Returns the answer, and the end that follows it, if any.
@@ -201,23 +216,25 @@ impl<C: Codec> Rocket<C> {
         let Ok(event) = codec.decode(message) else {
             return Some((Reply::InvalidData, None));
         };
-        let login = session.keep(Mutex::<Login>::default);
-        let access = login.lock().access;
+        let access = login(session).access;
         let step = step(&event, access, &credentials.read());
         let reply = match step {
             Step::Ignore => return None,
             Step::Answer(reply) => reply,
             Step::Grant(access) => {
-                login.lock().access = Some(access);
-                info!(hub = %path, "Authenticated ({} access)", access.name());
+                let mut login = login(session);
+                login.access = Some(access);
+                login.lines.life(path, format_args!("Authenticated ({} access)", access.name()));
                 Reply::Ok
             }
             Step::Deny => {
-                let mut login = login.lock();
+                let mut login = login(session);
                 login.access = None;
-                info!(hub = %path, "Authentication failed");
+                login.lines.life(path, format_args!("Authentication failed"));
                 if login.failures.add(Instant::now()) {
-                    warn!(hub = %path, "Error: {} failed logins within a minute", Failures::LIMIT);
+                    let limit = Failures::LIMIT;
+                    let problem = format_args!("{limit} failed logins within a minute");
+                    login.lines.problem(path, problem);
                     let end = End::new(CloseCode::POLICY, "too many failed logins");
                     return Some((Reply::InvalidCredentials, Some(end)));
                 }
@@ -225,33 +242,39 @@ impl<C: Codec> Rocket<C> {
             }
             Step::Subscribe(channel) => match channels.subscribe(session, channel.as_bytes()) {
                 Ok(()) => {
-                    info!(hub = %path, "Subscribed: {}", Shown(channel));
+                    let line = format_args!("Subscribed: {}", Shown(channel));
+                    login(session).lines.message(path, line);
                     Reply::Ok
                 }
                 Err(SubscribeError::Closed) => return None,
                 Err(SubscribeError::Name) => Reply::InvalidChannelName,
-                Err(
-                    error @ (SubscribeError::TooMany
-                    | SubscribeError::TooManyOfSession
-                    | SubscribeError::Foreign),
-                ) => {
-                    warn!(hub = %path, "Error: {error}");
+                Err(error) => {
+                    let mut login = login(session);
+                    if !std::mem::replace(&mut login.is_refused, true) {
+                        login.lines.problem(path, format_args!("{error}"));
+                    }
                     Reply::InvalidChannelName
                 }
             },
             Step::Unsubscribe(channel) => {
                 if channels.unsubscribe(session, channel.as_bytes()) {
-                    info!(hub = %path, "Unsubscribed: {}", Shown(channel));
+                    let line = format_args!("Unsubscribed: {}", Shown(channel));
+                    login(session).lines.message(path, line);
                 }
                 Reply::Ok
             }
             Step::Publish(channel, data) => match self.broadcast(channel, data) {
-                Some(_) => Reply::Ok,
+                Some(_) => {
+                    let line = format_args!("[=> {}] Broadcasted", Shown(channel));
+                    login(session).lines.message(path, line);
+                    Reply::Ok
+                }
                 None => Reply::InvalidChannel,
             },
             Step::LogOut => {
-                login.lock().access = None;
-                info!(hub = %path, "Logged out");
+                let mut login = login(session);
+                login.access = None;
+                login.lines.life(path, format_args!("Logged out"));
                 Reply::Ok
             }
             Step::Disconnect => return Some((Reply::Ok, Some(End::new(CloseCode::NORMAL, "")))),
@@ -269,7 +292,7 @@ impl<C: Codec> Handler for Rocket<C> {
     }
 
     async fn establish(&self, _session: &Session) -> bool {
-        info!(hub = %self.0.path, "Connected");
+        Lines::default().life(&self.0.path, format_args!("Connected"));
         true
     }
 
@@ -286,8 +309,11 @@ impl<C: Codec> Handler for Rocket<C> {
         };
     }
 
-    async fn close(&self, _session: &Session, _end: End) {
-        info!(hub = %self.0.path, "Disconnected");
+    async fn close(&self, session: &Session, _end: End) {
+        match session.kept::<Mutex<Login>>() {
+            Some(login) => login.lock().lines.end(&self.0.path),
+            None => Lines::default().end(&self.0.path),
+        }
     }
 }
 
@@ -307,6 +333,18 @@ impl<C> fmt::Debug for Rocket<C> {
     }
 }
 
+fn login(session: &Session) -> MutexGuard<'_, Login> {
+    let login = session.keep(|| {
+        Mutex::new(Login {
+            access: None,
+            failures: Failures::default(),
+            lines: Lines::of(session.peer()),
+            is_refused: false,
+        })
+    });
+    login.lock()
+}
+
 fn welcomes(allowed: &[String], headers: &HeaderMap) -> bool {
     let is_allowed = |origin: &HeaderValue| {
         let matches = |allowed: &String| {
@@ -315,18 +353,6 @@ fn welcomes(allowed: &[String], headers: &HeaderMap) -> bool {
         allowed.iter().any(matches)
     };
     headers.get_all(ORIGIN).iter().all(is_allowed)
-}
-
-/// The name of a channel in a log line, which it must not forge.
-struct Shown<'a>(&'a str);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|char| match char.is_control() {
-            true => write!(f, "{}", char.escape_default()),
-            false => f.write_char(char),
-        })
-    }
 }
 
 #[cfg(test)]
@@ -354,14 +380,5 @@ mod tests {
         assert!(welcomes(&["*".to_owned()], &["null"]));
         assert!(welcomes(&["null".to_owned()], &["null"]));
         assert!(!welcomes(&[], &["null"]));
-    }
-
-    #[test]
-    fn a_name_forges_no_log_line() {
-        assert_eq!(Shown("näws \"1\"\\").to_string(), "näws \"1\"\\");
-        assert_eq!(
-            Shown("a\nConnected\r\u{1b}[1m\u{85}").to_string(),
-            "a\\nConnected\\r\\u{1b}[1m\\u{85}"
-        );
     }
 }

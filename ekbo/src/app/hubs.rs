@@ -42,13 +42,9 @@ fn build(
         allowed_origins: rocket.allowed_origins.clone(),
     };
     let chat = Rocket::with_codec(hub, &rocket.path, settings, codec);
-    // What a hub does not say is said for all clients.
-    let options = Options {
-        origin: chat.options().origin,
-        max_message: chat.options().max_message,
-        send_queue: None,
-        ..super::options(config)
-    };
+    // What a hub does not say is said for all clients. `send_queue_size` is about calls of the
+    // backend, which makes none to a client of a hub.
+    let options = chat.options_over(Options { send_queue: None, ..super::options(config) });
     let door = Arc::new(SocketDoor::new(hub, chat.clone(), options));
     (door, Box::new(move |channel, json| chat.publish_json(channel, json)))
 }

@@ -24,6 +24,9 @@ use crate::log::lines::{Lines, Writer};
 /// The field of an event that names the path of the hub whose log it belongs to.
 const HUB: &str = "hub";
 
+/// The field with the address of a client, which the original did not write.
+const PEER: &str = "peer";
+
 /// A log file that cannot be opened, in one line.
 #[derive(Debug, Error)]
 #[error("Log file error: {path}: {error}; name a file that this user may write")]
@@ -47,7 +50,7 @@ pub(super) fn start(config: &Config) -> Result<Vec<Writer>, LogError> {
     let shown = Targets::new()
         .with_target("ekbo", LevelFilter::INFO)
         .with_target("kuiperbelt", LevelFilter::WARN)
-        .with_target("kuiperbelt::rocket", LevelFilter::INFO);
+        .with_target("kuiperbelt::rocket", LevelFilter::DEBUG);
     let logs = Logs { server, hubs }.with_filter(shown);
     // A second start in one process keeps the first; there is none.
     let _ = Registry::default().with(logs).try_init();
@@ -122,6 +125,7 @@ impl Visit for Told {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         match field.name() {
             HUB => self.hub = Some(format!("{value:?}")),
+            PEER => {}
             "message" => self.message = format!("{value:?}"),
             // Writing to a String cannot fail.
             name => drop(write!(self.fields, " {name}={value:?}")),

@@ -75,7 +75,8 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Logins of one connection that failed.
+/// Logins of one connection that failed. One that succeeds forgives none of them: whoever knows one
+/// secret could otherwise go on guessing the other for ever.
 #[derive(Default)]
 pub(super) struct Failures(VecDeque<Instant>);
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use chrono::{NaiveDateTime, TimeDelta, Utc};
 use serde_json::json;
 
-use super::super::harness::{Rocket, RocketPlan, Signal, free_port};
+use super::super::harness::{Rocket, RocketPlan, Signal, Stopwatch, free_port};
 use super::{OK, READ, UNSUBSCRIBE, auth, enter, open_hub, publish};
 
 /// RK-CLI-1: the version wins over serving, whatever its value, and over what is wrong with the
@@ -250,6 +250,37 @@ fn names_forge_no_lines() {
     rocket.wait_for_line(Rocket::stderr, " Subscribed: a\\nS : 2011/11/11 11:11:11 forged");
     rocket.wait_for_line(Rocket::stderr, " Subscribed: b\\r\\u{1b}[2K");
     rocket.wait_for_line(Rocket::stderr, " Subscribed: c\\u{2028}d\\u{202e}e");
+}
+
+/// RK-LOG: a client that does much does not fill the disk: it has so many lines a second, and the
+/// names in them are cut.
+#[test]
+fn a_log_is_bounded() {
+    const ROUNDS: usize = 2_000;
+    let rocket = Rocket::with(&json!([{"Path": "/hub", "Log": "hub.log"}])).start();
+    let mut client = enter(&rocket, "/hub");
+    client.says(READ).hears(OK);
+    let name = "x".repeat(512);
+    let payload = json!({"channel": name});
+    let since_start = Stopwatch::start();
+    for _ in 0..ROUNDS {
+        client.says(json!({"subscribe": payload}).to_string());
+        client.says(json!({"unsubscribe": payload}).to_string());
+        client.hears(OK).hears(OK);
+    }
+    let seconds = since_start.elapsed().as_secs() as usize;
+    client.says(r#"{"disconnect":true}"#).hears(OK).expect_farewell(1000, "");
+    let of = |rocket: &Rocket| rocket.log_file("hub.log");
+    rocket.wait_for_line(of, " Disconnected");
+    let log = of(&rocket);
+    let texts = texts("/hub : ", &log);
+    let shown = format!("Subscribed: {}…", &name[..64]);
+    let written = texts.iter().filter(|text| text.contains("ubscribed: ")).count();
+    assert!(texts.contains(&&*shown), "{texts:?}");
+    assert!(written <= 50 * (seconds + 1), "{written} lines in {seconds} s");
+    let more = texts.iter().filter_map(|text| text.strip_prefix("… and ")?.strip_suffix(" more"));
+    let more: usize = more.map(|more| more.parse::<usize>().unwrap()).sum();
+    assert_eq!(written + more, 2 * ROUNDS);
 }
 
 /// A secret is in no log and no complaint.
