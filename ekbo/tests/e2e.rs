@@ -82,6 +82,8 @@ mod e2e {
     mod session_end;
     /// `/sessions` and `/sessions/KEY`.
     mod sessions_api;
+    /// `slow_consumer`, in its three ways.
+    mod slow_consumer;
     /// `/stats` and `/ping`.
     mod stats;
     /// The graceful stop.

@@ -1,7 +1,10 @@
 //! Rocket hubs of `config.yml`: beside the gateway on one listener, and reached by `/publish`. What
 //! their clients say and hear is in `rocket.rs`.
 
+use serde_json::json;
+
 use super::harness::{Backend, Client, Ekbo, EkboPlan, Frame, Response};
+use super::manners::MORE_THAN_SOCKETS_HOLD;
 
 const HUBS: &str = "[{path: /chat, secrets: {read_write: secret}, allowed_origins: [\"http://a\"]}, \
                     {path: /packed, codec: msgpack, max_message_size: 100}]";
@@ -13,7 +16,12 @@ fn with_hubs(plan: EkboPlan) -> Ekbo {
 /// Enters `/chat` and listens to `news`.
 #[track_caller]
 fn listener(ekbo: &Ekbo) -> Client {
-    let mut client = Client::to(ekbo).path("/chat").connect();
+    listener_at(ekbo, "/chat")
+}
+
+#[track_caller]
+fn listener_at(ekbo: &Ekbo, path: &str) -> Client {
+    let mut client = Client::to(ekbo).path(path).connect();
     for event in
         [r#"{"auth":{"access":"read-only","secret":""}}"#, r#"{"subscribe":{"channel":"news"}}"#]
     {
@@ -92,6 +100,108 @@ fn the_backend_publishes_in_hubs() {
     packed.expect_binary(
         b"\x83\xa7channel\xa4news\xa4data\x92\xcb\x3f\xf8\0\0\0\0\0\0\xff\xa5event\xa1e",
     );
+}
+
+/// RK-1: channels of the same name on two hubs are two.
+#[test]
+fn the_same_name_on_two_hubs() {
+    let ekbo = Ekbo::alone().set("hubs", "[{path: /one}, {path: /other}]").start();
+    let mut one = listener_at(&ekbo, "/one");
+    let mut other = listener_at(&ekbo, "/other");
+    publish(&ekbo, "/one", &["news"], r#"{"event":1}"#).assert_delivered(1);
+    publish(&ekbo, "/other", &["news"], r#"{"event":2}"#).assert_delivered(1);
+    one.expect_text(r#"{"channel":"news","event":1}"#);
+    other.expect_text(r#"{"channel":"news","event":2}"#);
+}
+
+/// A path that ends in / is that of a hub with everything below it; it is one hub.
+#[test]
+fn a_hub_with_a_subtree() {
+    let ekbo = Ekbo::alone().set("hubs", "[{path: /rooms/}, {path: /rooms/own}]").start();
+    let mut members = ["/rooms/", "/rooms/a", "/rooms/a/b"].map(|path| listener_at(&ekbo, path));
+    let mut own = listener_at(&ekbo, "/rooms/own");
+    publish(&ekbo, "/rooms/", &["news"], r#"{"event":"all"}"#).assert_delivered(3);
+    publish(&ekbo, "/rooms/own", &["news"], r#"{"event":"own"}"#).assert_delivered(1);
+    for member in &mut members {
+        member.expect_text(r#"{"channel":"news","event":"all"}"#);
+    }
+    own.expect_text(r#"{"channel":"news","event":"own"}"#);
+    publish(&ekbo, "/rooms/a", &["news"], r#"{"event":1}"#)
+        .assert_refused(400, "kuiperbelt: hub is not found");
+    assert_eq!(Client::to(&ekbo).path("/roomsful").refused().status, 404);
+}
+
+/// Over TLS hubs are the same, up to the end.
+#[test]
+fn hubs_over_tls() {
+    let ekbo = with_hubs(Ekbo::alone().over_tls());
+    let (mut text, mut packed) = (listener(&ekbo), packed_listener(&ekbo));
+    publish(&ekbo, "/chat", &["news"], r#"{"event":"e"}"#).assert_delivered(1);
+    text.expect_text(r#"{"channel":"news","event":"e"}"#);
+    publish(&ekbo, "/packed", &["news"], r#"{"event":"e"}"#).assert_delivered(1);
+    packed.expect_binary(b"\x82\xa7channel\xa4news\xa5event\xa1e");
+    text.send(&Frame::text(r#"{"disconnect":true}"#));
+    text.expect_text(r#"{"ok":true}"#);
+    text.expect_farewell(1000, "");
+}
+
+/// RK-4.7: what is configured of ends, Origins and queues of the gateway's sessions is not about
+/// hubs; what slow clients meet is.
+#[test]
+fn what_hubs_obey() {
+    let ekbo = Ekbo::alone()
+        .set("hubs", "[{path: /chat}]")
+        .set("close_frame", "false")
+        .set("origin_policy", "same_origin")
+        .set("duplicate_session", "replace")
+        .set("send_queue_size", "0")
+        .set("outbox.messages", "1")
+        .start();
+    assert_eq!(Client::to(&ekbo).origin("http://elsewhere").refused().status, 403);
+    let mut welcome = Client::to(&ekbo).path("/chat").origin("http://elsewhere").connect();
+    welcome.send(&Frame::text(r#"{"disconnect":true}"#));
+    welcome.expect_text(r#"{"ok":true}"#);
+    welcome.expect_farewell(1000, "");
+
+    let mut slow = listener(&ekbo);
+    let mut quick = listener(&ekbo);
+    let large = format!(r#"{{"event":"{}"}}"#, "#".repeat(MORE_THAN_SOCKETS_HOLD));
+    publish(&ekbo, "/chat", &["news"], &large).assert_delivered(2);
+    quick.receive();
+    slow.wait_for_bytes();
+    for (number, delivered) in [(1, 2), (2, 1)] {
+        let body = format!(r#"{{"event":{number}}}"#);
+        publish(&ekbo, "/chat", &["news"], &body).assert_delivered(delivered);
+        quick.expect_text(&format!(r#"{{"channel":"news","event":{number}}}"#));
+    }
+    slow.receive();
+    slow.expect_close(1013, "slow consumer");
+}
+
+/// RK-LOG: what is told of a hub by default is who comes, goes and logs in, not each message.
+#[test]
+fn what_is_told() {
+    for (level, is_told) in [("info", false), ("debug", true)] {
+        let ekbo = Ekbo::alone()
+            .set("hubs", "[{path: /chat}]")
+            .argument(&format!("-log-level={level}"))
+            .start();
+        let mut client = listener(&ekbo);
+        let address = client.writer().as_tcp().unwrap().local_addr().unwrap().to_string();
+        publish(&ekbo, "/chat", &["news"], r#"{"event":"e"}"#).assert_delivered(1);
+        client.reset();
+        let last = ekbo.wait_for_log("Disconnected");
+        assert_eq!((&last.fields["hub"], &last.fields["peer"]), (&json!("/chat"), &json!(address)));
+        let told: Vec<_> =
+            ekbo.log().into_iter().filter(|line| line.fields["hub"] == "/chat").collect();
+        let messages: Vec<_> = told.iter().map(|line| &*line.message).collect();
+        let mut expected = vec!["Connected", "Authenticated (read-only access)"];
+        if is_told {
+            expected.extend(["Subscribed: news", "[=> news] Broadcasted"]);
+        }
+        expected.push("Disconnected");
+        assert_eq!(messages, expected);
+    }
 }
 
 /// Bad input: what cannot be published reaches nobody, and the answer says why.
