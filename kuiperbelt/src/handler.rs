@@ -51,6 +51,25 @@ pub trait Handler: Send + Sync + 'static {
     }
 }
 
+/// The same handler, for those who want to keep a hold of it.
+impl<H: Handler> Handler for Arc<H> {
+    async fn connect(&self, request: Parts) -> Result<Admission, Refusal> {
+        H::connect(self, request).await
+    }
+
+    async fn establish(&self, session: &Session) -> bool {
+        H::establish(self, session).await
+    }
+
+    async fn receive(&self, session: &Session, message: Received) {
+        H::receive(self, session, message).await;
+    }
+
+    async fn close(&self, session: &Session, end: End) {
+        H::close(self, session, end).await;
+    }
+}
+
 /// A client is let in.
 #[derive(Default)]
 pub struct Admission {

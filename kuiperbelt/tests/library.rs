@@ -57,21 +57,19 @@ impl Diary {
     }
 }
 
-struct Shared(Arc<Diary>);
-
-impl Handler for Shared {
+impl Handler for Diary {
     async fn connect(&self, request: Parts) -> Result<Admission, Refusal> {
         let Some(key) = request.uri.query().filter(|key| *key != "nobody") else {
             let answer = answer::status(StatusCode::FORBIDDEN);
             return Err(Refusal { answer, is_error: false, admitted: None });
         };
-        self.0.write(key.as_bytes(), |entry| entry.admitted += 1);
+        self.write(key.as_bytes(), |entry| entry.admitted += 1);
         Ok(Admission::under(key))
     }
 
     async fn receive(&self, session: &Session, message: Received) {
         let text = String::from_utf8_lossy(&message.payload).into_owned();
-        self.0.write(session.key(), |entry| {
+        self.write(session.key(), |entry| {
             assert!(entry.ends.is_empty(), "a message after the close");
             entry.received.push(text);
         });
@@ -80,7 +78,7 @@ impl Handler for Shared {
     }
 
     async fn close(&self, session: &Session, end: End) {
-        self.0.write(session.key(), |entry| entry.ends.push(end.code.number()));
+        self.write(session.key(), |entry| entry.ends.push(end.code.number()));
     }
 }
 
@@ -101,7 +99,7 @@ impl Server {
         let diary = Arc::new(Diary::default());
         let mut server = kuiperbelt::Server::new();
         let hub = Arc::clone(server.hub());
-        server.door("/", Shared(Arc::clone(&diary))).unwrap();
+        server.door("/", Arc::clone(&diary)).unwrap();
         let bound = match tls {
             None => server.bind("127.0.0.1:0").await,
             Some(tls) => server.bind_tls("127.0.0.1:0", tls).await,

@@ -27,12 +27,10 @@ struct Desk {
     ends: Mutex<HashMap<Vec<u8>, u16>>,
 }
 
-struct Shared(Arc<Desk>);
-
-impl Handler for Shared {
+impl Handler for Desk {
     async fn connect(&self, request: Parts) -> Result<Admission, Refusal> {
         let key = request.uri.query().unwrap_or_default();
-        let channels = Arc::clone(&self.0.channels);
+        let channels = Arc::clone(&self.channels);
         let is_steady = key.starts_with("steady");
         Ok(Admission {
             then: Some(Box::new(move |session| {
@@ -45,7 +43,7 @@ impl Handler for Shared {
     }
 
     async fn close(&self, session: &Session, end: End) {
-        self.0.ends.lock().unwrap().insert(session.key().to_vec(), end.code.number());
+        self.ends.lock().unwrap().insert(session.key().to_vec(), end.code.number());
     }
 }
 
@@ -63,7 +61,7 @@ impl Running {
         let hub = Arc::clone(server.hub());
         let channels = Arc::clone(hub.channels());
         let desk = Arc::new(Desk { channels, ends: Mutex::default() });
-        server.door("/", Shared(Arc::clone(&desk))).unwrap();
+        server.door("/", Arc::clone(&desk)).unwrap();
         let address = server.bind("127.0.0.1:0").await.unwrap()[0];
         let stop = CancellationToken::new();
         let stopped = stop.clone();
