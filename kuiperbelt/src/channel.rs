@@ -83,8 +83,9 @@ pub struct Channels {
     by_session: Box<[Mutex<HashTable<Memberships>>]>,
     /// How many channels there are.
     count: AtomicUsize,
-    /// Channels that are kept though nobody listens, those that have been empty for longest first,
-    /// each once. One that somebody listens to again is passed over when its turn has come.
+    /// Channels that are kept though nobody listens, each once, in the order in which they were
+    /// left. One that somebody has listened to since keeps its place, and is passed over if somebody
+    /// listens when its turn has come.
     empty: Mutex<VecDeque<Arc<Channel>>>,
 }
 

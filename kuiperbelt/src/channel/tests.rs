@@ -57,7 +57,7 @@ fn a_channel_that_stays_is_there_without_listeners() {
     assert_eq!(channels.page(None, 9), [(b"news".to_vec(), 0)]);
 }
 
-/// At the limit the channel that has been empty for longest makes room; those with listeners stay.
+/// At the limit the channel that was left first makes room; those with listeners stay.
 #[test]
 fn an_empty_channel_makes_room_for_another() {
     let channels = channels(Limits { keeps_empty: true, ..limits(3, 9) });
@@ -72,7 +72,7 @@ fn an_empty_channel_makes_room_for_another() {
         assert!(channels.unsubscribe(&alice, name));
     }
     assert_eq!(names(), [b"a", b"b", b"c"]);
-    // It has been empty for longest, but is not any more.
+    // It was left first, but is listened to again.
     channels.subscribe(&alice, b"c").unwrap();
     channels.subscribe(&alice, b"d").unwrap();
     assert_eq!(names(), [b"b", b"c", b"d"]);
