@@ -23,7 +23,7 @@ mod close;
 mod connector;
 mod destination;
 mod exchange;
-mod headers;
+pub(crate) mod headers;
 mod pool;
 mod request;
 mod response;

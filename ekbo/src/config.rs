@@ -106,8 +106,8 @@ pub(crate) enum ApiListen {
     Unix(PathBuf),
 }
 
-/// No two of them are equal. One that does not begin with `/` never matches; one that is empty is
-/// none.
+/// No two of them are equal. One that `path::fault` finds fault with never matches; one that is
+/// empty is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Paths {
     pub(crate) connect: String,
@@ -127,7 +127,7 @@ pub(crate) struct Paths {
 /// A Rocket hub on the public listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RocketHub {
-    /// Begins with `/`.
+    /// One that `path::fault` finds no fault with.
     pub(crate) path: String,
     pub(crate) codec: RocketCodec,
     /// Empty: everybody may have this access. So may be `read_write`.
@@ -207,6 +207,8 @@ pub(crate) enum WarningKind {
     UnknownLogLevel,
     /// The public listener serves the backend API to everyone.
     OpenApi,
+    /// Everybody may publish in a hub.
+    OpenHub,
 }
 
 impl WarningKind {

@@ -18,6 +18,7 @@ pub mod gateway;
 mod log;
 mod nearest;
 mod origin;
+mod path;
 mod process;
 #[doc(hidden)]
 pub mod rocket;

@@ -37,7 +37,7 @@ static OF_ONE_HOP: [HeaderName; 11] = [
 ];
 
 /// Fields by which Kuiperbelt speaks with its backend, and which no client may forge.
-const OF_THE_PROTOCOL: [&str; 13] = [
+pub(crate) const OF_THE_PROTOCOL: [&str; 13] = [
     "x-kuiperbelt-channel",
     "x-kuiperbelt-close",
     "x-kuiperbelt-close-code",

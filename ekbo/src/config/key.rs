@@ -27,7 +27,10 @@ pub(crate) enum Kind {
     /// A text whose user information is masked wherever it is shown.
     Url,
     Duration,
+    /// A fraction is cut off, as the original does it.
     Count,
+    /// A count of at least 1, without fraction.
+    Positive,
     Size,
     Switch,
     /// Header names and values.
@@ -159,7 +162,7 @@ pub(crate) const KEYS: &[Key] = &[
         "messages of send and close that wait per session; 0 hands over to the writer directly, \
          unset means outbox.messages and outbox.bytes",
     ),
-    Key::new("outbox.messages", Kind::Count, "1024").means(
+    Key::new("outbox.messages", Kind::Positive, "1024").means(
         "messages that wait per session, at least 1; publish and broadcast follow it always, \
          send and close unless send_queue_size is set",
     ),
@@ -169,9 +172,9 @@ pub(crate) const KEYS: &[Key] = &[
         "what publish and broadcast do where the outbox is full: disconnect the session (Close \
          1013), drop_oldest of what waits, or drop_newest",
     ),
-    Key::new("channels.max", Kind::Count, "100000")
+    Key::new("channels.max", Kind::Positive, "100000")
         .means("most channels with listeners at one time, at least 1"),
-    Key::new("channels.per_session", Kind::Count, "1000")
+    Key::new("channels.per_session", Kind::Positive, "1000")
         .means("most channels that one session listens to, at least 1"),
     Key::new("max_body_size", Kind::Size, "16MiB")
         .means("largest body of a backend API call, answered 413 beyond; 0 is unlimited"),
@@ -228,10 +231,10 @@ pub(crate) const HUB_KEYS: &[Key] = &[
     ),
     Key::new("max_message_size", Kind::Size, "1MiB")
         .means("largest message of a client (Close 1009 beyond); 0 is unlimited"),
-    Key::new("max_channels", Kind::Count, "100000").means(
+    Key::new("max_channels", Kind::Positive, "100000").means(
         "most channels of the hub, at least 1; one more takes the place of one without listeners",
     ),
-    Key::new("max_subscriptions", Kind::Count, "10000")
+    Key::new("max_subscriptions", Kind::Positive, "10000")
         .means("most channels that one connection subscribes to, at least 1"),
 ];
 

@@ -15,9 +15,11 @@ use super::written::{Settings, Source};
 use super::{
     ApiListen, Config, ConfigError, DuplicateSession, Listen, Paths, TlsFiles, Warning, WarningKind,
 };
+use crate::callback::headers::OF_THE_PROTOCOL;
 use crate::callback::target::{self, Target};
 use crate::callback::{Retry, Targets};
 use crate::origin::{OriginPolicy, is_host_name};
+use crate::path;
 use crate::secret::{MASK, Secret, is_secret_header};
 use crate::text::InvalidTextPolicy;
 
@@ -36,20 +38,31 @@ const PATHS: [&str; 11] = [
 ];
 
 /// Header names that have a meaning of their own in requests and answers that carry the session
-/// header.
-const TAKEN_HEADERS: [&str; 12] = [
-    "x-kuiperbelt-endpoint",
-    "x-kuiperbelt-subprotocol",
-    "x-kuiperbelt-close-code",
-    "x-kuiperbelt-close-reason",
-    "host",
+/// header, beside those of the protocol.
+const TAKEN_HEADERS: [&str; 23] = [
+    "accept-encoding",
+    "authorization",
     "connection",
+    "content-encoding",
     "content-length",
     "content-type",
+    "cookie",
+    "date",
     "expect",
+    "host",
+    "idempotency-key",
+    "keep-alive",
+    "location",
+    "origin",
+    "proxy",
+    "proxy-connection",
+    "server",
+    "set-cookie",
+    "te",
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "user-agent",
 ];
 
 /// Also fills the endpoint into the settings when it was left to us.
@@ -71,7 +84,7 @@ pub(super) fn mean(
         api_listen: settings.text("api_listen").map(|_| api_listen(settings)).transpose()?,
         api_token: api_token(settings)?,
         paths: paths(settings, warnings)?,
-        hubs: hub::hubs(settings)?,
+        hubs: hub::hubs(settings, warnings)?,
         callback: callbacks(settings, warnings)?,
         receive_reply: settings.switch("callback.receive_reply"),
         session_header: session_header(settings)?,
@@ -83,8 +96,8 @@ pub(super) fn mean(
             Some(_) => Some(number(settings, "send_queue_size")?),
             None => None,
         },
-        outbox_messages: at_least_one(settings, "outbox.messages")?,
-        outbox_bytes: at_least_one(settings, "outbox.bytes")?,
+        outbox_messages: number(settings, "outbox.messages")?,
+        outbox_bytes: outbox_bytes(settings)?,
         slow_consumer: choice(
             settings,
             "slow_consumer",
@@ -94,8 +107,8 @@ pub(super) fn mean(
                 ("drop_newest", SlowConsumer::DropNewest),
             ],
         )?,
-        channels_max: at_least_one(settings, "channels.max")?,
-        channels_per_session: at_least_one(settings, "channels.per_session")?,
+        channels_max: number(settings, "channels.max")?,
+        channels_per_session: number(settings, "channels.per_session")?,
         origin_policy: origin_policy(settings)?,
         idle_timeout: optional(settings.duration("idle_timeout")),
         write_timeout: optional(settings.duration("write_timeout")),
@@ -124,7 +137,10 @@ pub(super) fn mean(
             ],
         )?,
     };
-    if config.callback.connect.is_none() {
+    let Targets { connect, establish, receive, close, .. } = &config.callback;
+    let has_callback = [connect, establish, receive, close].into_iter().any(Option::is_some);
+    // Hubs ask nobody: without any callback there is no gateway beside them.
+    if connect.is_none() && (has_callback || config.hubs.is_empty()) {
         let problem = "is not set, so every connect is answered 500; write the URL of your backend";
         warnings.push(settings.warning(WarningKind::NoConnect, "callback.connect", problem));
     }
@@ -298,8 +314,8 @@ fn paths(settings: &Settings, warnings: &mut Vec<Warning>) -> Result<Paths, Conf
             let problem = "ends in /, below which each session is; write it without";
             return Err(settings.fault(name, format!("{:?} {problem}", path(name))));
         }
-        if !path(name).starts_with('/') {
-            let problem = format!("{:?} never matches, as it does not begin with /", path(name));
+        if let Some(fault) = path::fault(path(name)) {
+            let problem = format!("{:?} {fault}", path(name));
             warnings.push(settings.warning(WarningKind::PathNeverMatches, name, &problem));
         }
     }
@@ -383,11 +399,18 @@ fn retry(settings: &Settings) -> Result<Retry, ConfigError> {
 fn session_header(settings: &Settings) -> Result<HeaderName, ConfigError> {
     let text = settings.text("session_header").unwrap_or_default();
     let name = header_name(text).map_err(|problem| settings.fault("session_header", problem))?;
-    if TAKEN_HEADERS.contains(&name.as_str()) {
+    if is_taken(name.as_str()) {
         let problem = format!("{text:?} has another meaning already; choose another name");
         return Err(settings.fault("session_header", problem));
     }
     Ok(name)
+}
+
+/// A backend may not tell `_` from `-`: CGI variables have but one spelling.
+fn is_taken(name: &str) -> bool {
+    let name = name.replace('_', "-");
+    let is_ours = OF_THE_PROTOCOL.contains(&name.as_str()) && name != "x-kuiperbelt-session";
+    is_ours || name.starts_with("sec-websocket-") || TAKEN_HEADERS.contains(&name.as_str())
 }
 
 fn endpoint(settings: &Settings) -> Result<HeaderValue, ConfigError> {
@@ -455,7 +478,8 @@ fn limit(settings: &Settings, name: &'static str) -> Result<Option<usize>, Confi
     number(settings, name).map(|limit| (limit > 0).then_some(limit))
 }
 
-fn at_least_one(settings: &Settings, name: &'static str) -> Result<usize, ConfigError> {
+fn outbox_bytes(settings: &Settings) -> Result<usize, ConfigError> {
+    let name = "outbox.bytes";
     match number(settings, name)? {
         0 => Err(settings.fault(name, "0 would hold nothing; write 1 or more")),
         number => Ok(number),

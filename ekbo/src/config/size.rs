@@ -13,7 +13,7 @@ pub(super) enum SizeError {
     NoUnit(String),
     #[error("{0:?} has an unknown unit; units are B, KiB, MiB, GiB, KB, MB and GB")]
     UnknownUnit(String),
-    #[error("{0:?} is negative; a size is 0 or more")]
+    #[error("{0:?} is negative; write for example 16MiB, 512KiB or 100B")]
     Negative(String),
     #[error("{0:?} is too large; the largest size is 8 EiB")]
     TooLarge(String),

@@ -114,7 +114,7 @@ fn every_key_changes_the_configuration() {
             (None, key::Kind::Text) => "/other",
             (None, key::Kind::Url) => "http://h/",
             (None, key::Kind::Duration) => "65s",
-            (None, key::Kind::Count) => "7",
+            (None, key::Kind::Count | key::Kind::Positive) => "7",
             (None, key::Kind::Size) => "7KiB",
             (None, key::Kind::Switch) => "true",
             (None, kind) => panic!("no sample for {} of kind {kind:?}", key.name),
@@ -137,7 +137,7 @@ fn every_key_of_a_hub_changes_the_hub() {
         let value = match (sample, key.kind) {
             (Some((_, value)), _) => *value,
             (None, key::Kind::Text) => "text",
-            (None, key::Kind::Count) => "7",
+            (None, key::Kind::Positive) => "7",
             (None, key::Kind::Size) => "7KiB",
             (None, kind) => panic!("no sample for {} of kind {kind:?}", key.name),
         };

@@ -79,7 +79,7 @@ fn wanted(kind: Kind) -> &'static str {
         Kind::Text => "text",
         Kind::Url => "a URL",
         Kind::Duration => "a duration such as 10s",
-        Kind::Count => "a whole number",
+        Kind::Count | Kind::Positive => "a whole number",
         Kind::Size => "a size such as 16MiB",
         Kind::Switch => "true or false",
         Kind::Headers => "a map of header names and values",
@@ -105,6 +105,13 @@ fn scalar(kind: Kind, scalar: &Scalar) -> Result<Option<Value>, String> {
     let value = match kind {
         Kind::Duration => Value::Duration(duration_of(scalar)?),
         Kind::Count => Value::Number(count(scalar.number().ok_or_else(mistyped)?)?),
+        Kind::Positive => match scalar.number() {
+            Some(Number::Integer(number)) if number < 1 => {
+                return Err(format!("{number} would hold nothing; write 1 or more"));
+            }
+            Some(number @ Number::Integer(_)) => Value::Number(count(number)?),
+            Some(Number::Float(_)) | None => return Err(mistyped()),
+        },
         Kind::Size => Value::Number(size_of(scalar)?),
         Kind::Switch => Value::Switch(scalar.boolean().ok_or_else(mistyped)?),
         Kind::Text | Kind::Url | Kind::Headers | Kind::Texts | Kind::Entries(_) => {
@@ -140,7 +147,7 @@ fn size_of(scalar: &Scalar) -> Result<u64, String> {
     bytes.map_err(|error| error.to_string())
 }
 
-/// A fraction is cut off.
+/// 0 or more; a fraction is cut off.
 fn count(number: Number) -> Result<u64, String> {
     let whole = match number {
         Number::Integer(number) => number,
@@ -285,6 +292,23 @@ mod tests {
             ("1e40", "the number is too large; write at most 4294967295"),
         ] {
             assert_eq!(value("send_queue_size", yaml), Err(problem.into()), "{yaml}");
+        }
+    }
+
+    /// Without fractions, and what holds nothing is refused where it is written.
+    #[test]
+    fn positive_counts() {
+        for (yaml, number) in [("1", 1), ("0x10", 16), ("1_000", 1_000)] {
+            assert_eq!(value("channels.max", yaml), some(Value::Number(number)), "{yaml}");
+        }
+        for (yaml, problem) in [
+            ("0", "0 would hold nothing; write 1 or more"),
+            ("-1", "-1 would hold nothing; write 1 or more"),
+            ("1.5", "\"1.5\" is not a whole number; write a whole number"),
+            ("many", "\"many\" is not a whole number; write a whole number"),
+            ("4294967296", "the number is too large; write at most 4294967295"),
+        ] {
+            assert_eq!(value("channels.max", yaml), Err(problem.into()), "{yaml}");
         }
     }
 

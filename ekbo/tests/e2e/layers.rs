@@ -25,7 +25,7 @@ const LIBRARY: &[&[&str]] = &[
 
 /// The rooms are one layer: they know the library, never each other and never the configuration.
 const SERVER: &[&[&str]] = &[
-    &["certificate", "close_frame", "nearest", "origin", "process", "secret", "text"],
+    &["certificate", "close_frame", "nearest", "origin", "path", "process", "secret", "text"],
     &["flags"],
     &["log"],
     &["access_log", "backend_api", "callback", "demo"],

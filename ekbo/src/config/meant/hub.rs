@@ -1,12 +1,17 @@
 //! What `hubs` means: Rocket hubs, each on a path that no other door has.
 
 use super::super::written::Settings;
-use super::super::{ConfigError, RocketCodec, RocketHub};
-use super::{PATHS, at_least_one, choice, limit, takes};
+use super::super::{ConfigError, RocketCodec, RocketHub, Warning, WarningKind};
+use super::{PATHS, choice, limit, number, takes};
 use crate::origin;
+use crate::path;
 use crate::secret::{MASK, Secret};
 
-pub(super) fn hubs(settings: &Settings) -> Result<Vec<RocketHub>, ConfigError> {
+/// Warns about each that lets everybody publish.
+pub(super) fn hubs(
+    settings: &Settings,
+    warnings: &mut Vec<Warning>,
+) -> Result<Vec<RocketHub>, ConfigError> {
     let entries = settings.entries("hubs");
     let hub = |(index, entry)| {
         let hub = hub(entry)?;
@@ -21,7 +26,13 @@ pub(super) fn hubs(settings: &Settings) -> Result<Vec<RocketHub>, ConfigError> {
             None => Ok(hub),
         }
     };
-    entries.iter().enumerate().map(hub).collect()
+    let hubs = entries.iter().enumerate().map(hub).collect::<Result<_, _>>()?;
+    let name = "secrets.read_write";
+    for entry in entries.iter().filter(|entry| entry.text(name).is_none()) {
+        let problem = "is empty, so the hub is open for publishing to everyone; write a secret";
+        warnings.push(entry.warning(WarningKind::OpenHub, name, problem));
+    }
+    Ok(hubs)
 }
 
 fn hub(entry: &Settings) -> Result<RocketHub, ConfigError> {
@@ -36,18 +47,18 @@ fn hub(entry: &Settings) -> Result<RocketHub, ConfigError> {
         read_write: secret(entry, "secrets.read_write")?,
         allowed_origins: allowed_origins(entry)?,
         max_message_size: limit(entry, "max_message_size")?,
-        max_channels: at_least_one(entry, "max_channels")?,
-        max_subscriptions: at_least_one(entry, "max_subscriptions")?,
+        max_channels: number(entry, "max_channels")?,
+        max_subscriptions: number(entry, "max_subscriptions")?,
     })
 }
 
 fn path(entry: &Settings) -> Result<String, ConfigError> {
-    match entry.text("path") {
-        Some(path) if path.starts_with('/') => Ok(path.into()),
-        Some(path) => {
-            Err(entry.fault("path", format!("{path:?} does not begin with /; write \"/{path}\"")))
-        }
-        None => Err(entry.fault("path", "is missing; write where clients find the hub: /PATH")),
+    let Some(path) = entry.text("path") else {
+        return Err(entry.fault("path", "is missing; write where clients find the hub: /PATH"));
+    };
+    match path::fault(path) {
+        Some(fault) => Err(entry.fault("path", format!("{path:?} {fault}"))),
+        None => Ok(path.into()),
     }
 }
 

@@ -20,9 +20,8 @@ pub(super) fn error(text: &str) -> String {
     error.strip_prefix("load config error: ").unwrap().to_owned()
 }
 
-/// The warnings of a text that closes its API.
-/// Of a server with a token; that nobody decides who may connect is a test of its own.
-fn warnings(text: &str) -> Vec<(WarningKind, String)> {
+/// The warnings of a text, for a server with a token; that nobody decides who may connect is a test of its own.
+pub(super) fn warnings(text: &str) -> Vec<(WarningKind, String)> {
     let loaded = load_with(&format!("api_token: t\n{text}"), &Flags::default()).unwrap();
     let others = loaded.warnings.iter().filter(|warning| warning.kind != WarningKind::NoConnect);
     others.map(|warning| (warning.kind, warning.to_string())).collect()
@@ -36,6 +35,10 @@ fn a_gateway_without_connect_callback_is_warned_about() {
     };
     assert!(is_warned("port: 1"));
     assert!(!is_warned("callback: {connect: http://h/x}"));
+    // Hubs stand without a gateway; half a gateway is a mistake beside them, too.
+    assert!(!is_warned("hubs: [{path: /a}]\ncallback: {timeout: 1s}"));
+    assert!(is_warned("hubs: []"));
+    assert!(is_warned("hubs: [{path: /a}]\ncallback: {receive: http://h/x}"));
 }
 
 fn flags(port: Option<&str>, sock: Option<&str>) -> Flags {
@@ -266,12 +269,20 @@ fn tls_wants_both_files() {
     }
 }
 
-/// KB-CFG-8: a path without leading slash is accepted, but never matches.
+/// KB-CFG-8: a path that no client can ask for is accepted, but never matches.
 #[test]
-fn a_path_without_slash_is_warned_about() {
-    let text = "config.yml:2: path.send: \"send\" never matches, as it does not begin with /";
-    let expected = [(WarningKind::PathNeverMatches, text.to_owned())];
-    assert_eq!(warnings("path: {send: send}"), expected);
+fn paths_that_never_match_are_warned_about() {
+    for (written, reason, meant) in [
+        ("send", "it does not begin with /", "/send"),
+        ("/s?a", "a path ends before ? and #", "/s"),
+        ("//s", "paths are compared without //, /./ and /../", "/s"),
+    ] {
+        let text = format!(
+            "config.yml:2: path.send: {written:?} never matches, as {reason}; write {meant:?}"
+        );
+        let expected = [(WarningKind::PathNeverMatches, text)];
+        assert_eq!(warnings(&format!("path: {{send: {written:?}}}")), expected);
+    }
 }
 
 /// KB-CFG-7: URLs that cannot work are warnings; only a receive URL can stop the start.
@@ -329,7 +340,12 @@ fn header_names_are_checked() {
         error("session_header: \"X Y\""),
         "config.yml:1: session_header: \"X Y\" is no header name; use letters, digits and -"
     );
-    for name in ["X-Kuiperbelt-Endpoint", "content-type", "Host"] {
+    for name in ["X-Kuiperbelt-Session", "X-Kuiperbelt-Session-Key", "x-kuiperbelt_session"] {
+        assert_eq!(config(&format!("session_header: {name}")).session_header, name);
+    }
+    let protocol = OF_THE_PROTOCOL.into_iter().filter(|name| *name != "x-kuiperbelt-session");
+    let others = ["X-Kuiperbelt_Channel", "Sec-WebSocket-Key", "Origin", "Idempotency-Key"];
+    for name in protocol.chain(TAKEN_HEADERS).chain(others) {
         let error = error(&format!("session_header: {name}"));
         assert!(error.ends_with("has another meaning already; choose another name"), "{error}");
     }
@@ -431,4 +447,9 @@ fn zeros() {
         );
     }
     assert!(error("send_queue_size: -1").ends_with("-1 is negative; write 0 or more"));
+    let bytes = error("outbox: {bytes: -1}");
+    assert!(
+        bytes.ends_with("\"-1\" is negative; write for example 16MiB, 512KiB or 100B"),
+        "{bytes}"
+    );
 }

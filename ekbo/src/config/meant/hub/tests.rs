@@ -1,6 +1,6 @@
 //! The rules of `hub.rs`, one test each.
 
-use super::super::tests::{config, error};
+use super::super::tests::{config, error, warnings};
 use super::*;
 
 fn only(text: &str) -> RocketHub {
@@ -38,7 +38,14 @@ fn everything_given() {
 fn mistakes() {
     for (text, problem) in [
         ("{codec: json}", "hubs[0].path: is missing; write where clients find the hub: /PATH"),
-        ("{path: chat}", "hubs[0].path: \"chat\" does not begin with /; write \"/chat\""),
+        (
+            "{path: chat}",
+            "hubs[0].path: \"chat\" never matches, as it does not begin with /; write \"/chat\"",
+        ),
+        (
+            "{path: \"/a?b\"}",
+            "hubs[0].path: \"/a?b\" never matches, as a path ends before ? and #; write \"/a\"",
+        ),
         (
             "{path: /a, codec: JSON}",
             "hubs[0].codec: \"JSON\" is none of the choices; write one of json, msgpack",
@@ -48,8 +55,8 @@ fn mistakes() {
             "hubs[0].max_channels: 0 would hold nothing; write 1 or more",
         ),
         (
-            "{path: /a, max_subscriptions: 0}",
-            "hubs[0].max_subscriptions: 0 would hold nothing; write 1 or more",
+            "{path: /a, max_subscriptions: 1.5}",
+            "hubs[0].max_subscriptions: \"1.5\" is not a whole number; write a whole number",
         ),
         (
             "{path: /a, secrets: {read_write: '****'}}",
@@ -62,6 +69,19 @@ fn mistakes() {
             format!("config.yml:3: {problem}")
         );
     }
+}
+
+/// Whoever publishes needs no secret: said once for each hub, and no reason to fail a check.
+#[test]
+fn an_open_hub_is_warned_about() {
+    let text = "hubs:\n- {path: /a, secrets: {read_write: ~}}\n- {path: /b, secrets: {read_only: r}}\n\
+                - {path: /c, secrets: {read_write: w}}\n- {path: /d, secrets: {read_write: \"\"}}\n";
+    let problem = "is empty, so the hub is open for publishing to everyone; write a secret";
+    let expected = [(3, 0), (4, 1), (6, 3)]
+        .map(|(line, hub)| format!("config.yml:{line}: hubs[{hub}].secrets.read_write: {problem}"));
+    let said = warnings(text).into_iter().filter(|(kind, _)| *kind == WarningKind::OpenHub);
+    assert_eq!(said.map(|(_, text)| text).collect::<Vec<_>>(), expected);
+    assert!(!WarningKind::OpenHub.fails_check());
 }
 
 /// RK-CFG-5: no door has the path of another.
