@@ -44,7 +44,7 @@ pub(super) struct TlsFiles {
 /// A hub: a path with its own log, secrets and limits.
 #[derive(Debug)]
 pub(super) struct Hub {
-    /// Begins with `/`; no other hub has it.
+    /// One that `crate::path::fault` finds no fault with; no other hub has it.
     pub(super) path: String,
     /// `None` is standard error.
     pub(super) log: Option<PathBuf>,
@@ -84,7 +84,8 @@ impl Config {
             let reason = error.to_string();
             let position = format!(" at line {line} column {column}");
             let reason = reason.strip_suffix(&position).unwrap_or(&reason).to_owned();
-            ConfigError::Parsing { place: format!("{file}:{line}:{column}"), reason }
+            let place = if line > 0 { format!("{file}:{line}:{column}") } else { file.to_owned() };
+            ConfigError::Parsing { place, reason }
         })?;
         let mut warnings = written.unknown.warnings("");
         let mut hubs = Vec::with_capacity(written.hubs.len());
@@ -99,8 +100,15 @@ impl Config {
             hubs.push(hub);
         }
         let given = given.clone();
+        let place = if given.host.is_some() { "flag -host" } else { file };
+        let host = given.host.or(written.host).unwrap_or_else(|| DEFAULT_HOST.to_owned());
+        if let Some(name) = before_port(&host) {
+            let reason =
+                format!("Host {host:?} has a port, which goes into Port (-port); write {name:?}");
+            return Err(ConfigError::Parsing { place: place.to_owned(), reason });
+        }
         Ok(Self {
-            host: given.host.or(written.host).unwrap_or_else(|| DEFAULT_HOST.to_owned()),
+            host,
             port: given.port.or(written.port).unwrap_or(DEFAULT_PORT),
             tls: tls(given.tls_cert.or(written.tls_cert), given.tls_key.or(written.tls_key))?,
             log: path(given.log.or(written.log)),
@@ -117,17 +125,23 @@ impl Hub {
         {
             return Err(HubError::Codec(codec));
         }
-        let is_path = |path: &String| path.starts_with('/');
-        let path = written.path.filter(is_path).ok_or_else(|| {
+        let path = written.path.filter(|path| !path.is_empty()).ok_or_else(|| {
             HubError::Wrong("it needs a Path that begins with /, such as \"/chat\"".to_owned())
         })?;
+        if let Some(fault) = crate::path::fault(&path) {
+            return Err(HubError::Wrong(format!("Path {path:?} {fault}")));
+        }
         let default = Settings::default();
+        let max_message = match written.max_message_size {
+            Some(0) => usize::MAX,
+            size => size.unwrap_or(default.max_message),
+        };
         let settings = Settings {
             credentials: Credentials {
                 read_only: written.secrets.read_only.unwrap_or_default(),
                 read_write: written.secrets.read_write.unwrap_or_default(),
             },
-            max_message: written.max_message_size.unwrap_or(default.max_message),
+            max_message,
             max_channels: written.max_channels.unwrap_or(default.max_channels),
             max_subscriptions: written.max_subscriptions.unwrap_or(default.max_subscriptions),
             allowed_origins: written.allowed_origins.map(allowed_origins).transpose()?,
@@ -182,6 +196,14 @@ fn tls(cert: Option<String>, key: Option<String>) -> Result<Option<TlsFiles>, Co
             Err(ConfigError::HalfTls { present: "TLSKeyFile", absent: "TLSCertFile" })
         }
     }
+}
+
+/// The host of `host:port`; an IPv6 address alone has no port.
+fn before_port(host: &str) -> Option<&str> {
+    let (name, port) = host.rsplit_once(':')?;
+    let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
+    let is_host = !name.contains(':') || name.ends_with(']');
+    (is_port && is_host).then_some(name)
 }
 
 /// An empty path is none.
@@ -298,7 +320,6 @@ mod tests {
             ("", "1:0: EOF while parsing a value"),
             ("{\n \"Host\": \"a\",\n}", "3:1: trailing comma"),
             ("{} x", "1:4: trailing characters"),
-            ("[]", "1:2: invalid type: sequence, expected a JSON object"),
             ("{\n\"Host\": 5}", "2:10: Host must be a string, not that number"),
             (
                 r#"{"Port":"9772"}"#,
@@ -319,12 +340,74 @@ mod tests {
                 r#"{"Hubs":[{"Secrets":{"ReadOnly":12345}}]}"#,
                 "1:39: ReadOnly must be a string, not that number",
             ),
+            (r#"{"Hubs":{}}"#, "1:11: Hubs must be an array of objects, not an object"),
+            (r#"{"Hubs":"hidden"}"#, "1:17: Hubs must be an array of objects, not a string"),
+            (r#"{"Hubs":[{},5]}"#, "1:15: Hubs[1] must be an object, not that number"),
+            (r#"{"Hubs":[-5]}"#, "1:13: Hubs[0] must be an object, not that number"),
+            (r#"{"Hubs":[0.5]}"#, "1:14: Hubs[0] must be an object, not that number"),
+            (r#"{"Hubs":[true]}"#, "1:15: Hubs[0] must be an object, not a boolean"),
+            (r#"{"Hubs":[[{}]]}"#, "1:15: Hubs[0] must be an object, not an array"),
+            (
+                r#"{"Hubs":[{"AllowedOrigins":"http://a"}]}"#,
+                "1:38: AllowedOrigins must be an array of strings, not a string",
+            ),
+            (
+                r#"{"Hubs":[{"AllowedOrigins":["http://a",5]}]}"#,
+                "1:42: AllowedOrigins[1] must be a string, not that number",
+            ),
+            (
+                r#"{"Hubs":[{"MaxMessageSize":-1}]}"#,
+                "1:30: MaxMessageSize must be a whole number of bytes, or 0 for any, not that number",
+            ),
             (
                 r#"{"Hubs":[{"MaxChannels":0}]}"#,
                 "1:26: MaxChannels must be a whole number of at least 1, not that number",
             ),
         ] {
             assert_fails(text, &format!("Config parsing error: rocket.json:{message}"));
+        }
+        for (text, found) in [("[]", "an array"), ("\"hidden\"", "a string"), ("5", "that number")]
+        {
+            let message = format!("the configuration must be an object, not {found}");
+            assert_fails(text, &format!("Config parsing error: rocket.json: {message}"));
+        }
+    }
+
+    /// RK-CFG-1: some editors begin a file with a mark.
+    #[test]
+    fn a_byte_order_mark_means_nothing() {
+        assert_eq!(config("\u{feff}{\"Host\":\"h\"}").host, "h");
+        assert_fails(
+            "\u{feff}",
+            "Config parsing error: rocket.json:1:0: EOF while parsing a value",
+        );
+        assert!(with(&Flags::default(), "\u{feff}\u{feff}{}").is_err());
+    }
+
+    /// As in the configuration of the gateway.
+    #[test]
+    fn no_limit_of_messages() {
+        assert_eq!(limits(&hub(r#"{"Path":"/a","MaxMessageSize":0}"#))[0], usize::MAX);
+    }
+
+    /// RK-CFG-1, RK-CLI-2: host and port are two members, and two flags.
+    #[test]
+    fn a_host_has_no_port() {
+        for host in ["localhost", "127.0.0.1", "::1", "[::1]", "2001:db8::80", "", "fe80::1%2"] {
+            assert_eq!(config(&format!(r#"{{"Host":"{host}"}}"#)).host, host);
+        }
+        for (host, name) in
+            [("localhost:80", "localhost"), ("[::1]:80", "[::1]"), (":80", ""), ("a:", "a")]
+        {
+            let reason =
+                format!("Host {host:?} has a port, which goes into Port (-port); write {name:?}");
+            let text = format!(r#"{{"Host":"{host}"}}"#);
+            assert_fails(&text, &format!("Config parsing error: rocket.json: {reason}"));
+            let given = Flags { host: Some(host.into()), ..Flags::default() };
+            let told = with(&given, "{}").unwrap_err().to_string();
+            assert_eq!(told, format!("Config parsing error: flag -host: {reason}"));
+            let given = Flags { host: Some("h".into()), ..Flags::default() };
+            assert_eq!(with(&given, &text).unwrap().host, "h");
         }
     }
 
@@ -344,9 +427,22 @@ mod tests {
     #[test]
     fn paths() {
         let missing = "Hubs[0]: it needs a Path that begins with /, such as \"/chat\"";
-        for hub in ["{}", r#"{"Path":""}"#, r#"{"Path":"chat"}"#, "null"] {
+        for hub in ["{}", r#"{"Path":""}"#, "null"] {
             let text = format!(r#"{{"Hubs":[{hub}]}}"#);
             assert_fails(&text, &format!("Config parsing error: rocket.json: {missing}"));
+        }
+        for (path, reason, meant) in [
+            ("chat", "it does not begin with /", "/chat"),
+            ("/chat?a", "a path ends before ? and #", "/chat"),
+            ("/a/../chat", "paths are compared without //, /./ and /../", "/chat"),
+        ] {
+            assert_fails(
+                &format!(r#"{{"Hubs":[{{"Path":"{path}"}}]}}"#),
+                &format!(
+                    "Config parsing error: rocket.json: Hubs[0]: Path {path:?} never matches, as \
+                     {reason}; write {meant:?}"
+                ),
+            );
         }
         assert_fails(
             r#"{"Hubs":[{"Path":"/a"},{"Path":"/b"},{"Path":"/a"}]}"#,

@@ -118,6 +118,24 @@ fn check_accepts_a_good_configuration() {
     assert!(!finished.stderr.contains("listen start"), "{finished:?}");
 }
 
+/// A secret that a variable of the template leaves empty opens the hub: that is said, before the
+/// start and at it.
+#[test]
+fn an_open_hub_is_told() {
+    let text = "port: 0\nhubs:\n- path: /chat\n  \
+                secrets: {read_write: '{{ must_env \"CHAT_SECRET\" }}'}\n";
+    let plan = |secret| Ekbo::configured(text).environment("CHAT_SECRET", secret);
+    let problem = "config.yml:3: hubs[0].secrets.read_write: is empty, so the hub is open for \
+                   publishing to everyone; write a secret";
+    for (secret, is_told) in [("", true), ("s", false)] {
+        let finished = plan(secret).command("check").run();
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+        let told = finished.stdout + &finished.stderr;
+        assert_eq!(told.contains(problem), is_told, "{told}");
+    }
+    assert_eq!(plan("").start().wait_for_log(problem).level, "warn");
+}
+
 /// D4, KB-CFG-7, KB-CFG-8: `ekbo check` fails on what would stop the start, and on callback
 /// URLs that can never work.
 #[test]

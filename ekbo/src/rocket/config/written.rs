@@ -4,13 +4,16 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde_core::Deserialize;
-use serde_core::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_core::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use crate::nearest::edit_distance;
 
 /// How far a member's name may be from a known one for that to be what was meant.
 const NEAR: usize = 2;
+
+/// What some editors write at the beginning of a file (RFC 8259 section 8.1 lets it be ignored).
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// The whole file.
 #[derive(Default)]
@@ -31,6 +34,7 @@ pub(super) struct Hub {
     pub(super) log: Option<String>,
     pub(super) secrets: Secrets,
     pub(super) allowed_origins: Option<Vec<String>>,
+    /// 0 is unlimited.
     pub(super) max_message_size: Option<usize>,
     pub(super) max_channels: Option<usize>,
     pub(super) max_subscriptions: Option<usize>,
@@ -48,9 +52,12 @@ pub(super) struct Secrets {
 pub(super) struct Unknown(Vec<(String, Option<&'static str>)>);
 
 impl Written {
-    /// Reads a file. The error tells where, and shows no value of a member.
+    /// Reads a file. The error tells where, unless the whole is meant, and shows no value of a
+    /// member.
     pub(super) fn parse(text: &[u8]) -> serde_json::Result<Self> {
-        serde_json::from_slice::<Read<Self>>(text).map(|read| read.0)
+        let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+        let read: Read<Self> = serde_json::from_slice(text)?;
+        read.object("the configuration").map_err(serde_json::Error::custom)
     }
 }
 
@@ -108,8 +115,9 @@ impl Object for Written {
             "TLSKeyFile" => text(members, name, &mut self.tls_key),
             "Log" => text(members, name, &mut self.log),
             _ => {
-                if let Some(hubs) = members.next_value::<Option<Vec<Read<Hub>>>>()? {
-                    self.hubs = hubs.into_iter().map(|hub| hub.0).collect();
+                let hubs: Read<Hub> = members.next_value()?;
+                if let Some(hubs) = hubs.objects(name).map_err(A::Error::custom)? {
+                    self.hubs = hubs;
                 }
                 Ok(())
             }
@@ -147,12 +155,14 @@ impl Object for Hub {
                 self.secrets.take(value, &mut self.unknown).map_err(A::Error::custom)
             }
             "AllowedOrigins" => {
-                if let Some(origins) = members.next_value::<Option<Vec<String>>>()? {
-                    self.allowed_origins = Some(origins);
-                }
-                Ok(())
+                let value = members.next_value()?;
+                take_texts(name, value, &mut self.allowed_origins).map_err(A::Error::custom)
             }
-            "MaxMessageSize" => count(members, name, &mut self.max_message_size),
+            "MaxMessageSize" => {
+                let meant = |number| usize::try_from(number).ok();
+                let wanted = "a whole number of bytes, or 0 for any";
+                number(members, name, wanted, meant, &mut self.max_message_size)
+            }
             "MaxChannels" => count(members, name, &mut self.max_channels),
             _ => count(members, name, &mut self.max_subscriptions),
         }
@@ -183,26 +193,87 @@ impl Secrets {
     }
 }
 
-/// An object that was read; `null` is one without members.
-struct Read<T>(T);
+/// A value where an object of a kind is expected, or a list of them. What stands there instead is
+/// known by its kind only: the errors of serde would show it, and it may be a secret.
+enum Read<T> {
+    Null,
+    Object(T),
+    Array(Vec<Read<T>>),
+    Other(&'static str),
+}
 
-impl<'de, T: Object> Deserialize<'de> for Read<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ObjectVisitor(PhantomData))
+impl<T: Object> Read<T> {
+    /// The object; `null` is one without members.
+    fn object(self, name: &str) -> Result<T, String> {
+        match self {
+            Self::Null => Ok(T::default()),
+            Self::Object(object) => Ok(object),
+            Self::Array(_) => Err(mistaken(name, "an object", "an array")),
+            Self::Other(found) => Err(mistaken(name, "an object", found)),
+        }
+    }
+
+    /// The list of them; `null` is none.
+    fn objects(self, name: &str) -> Result<Option<Vec<T>>, String> {
+        let wanted = "an array of objects";
+        match self {
+            Self::Null => Ok(None),
+            Self::Object(_) => Err(mistaken(name, wanted, "an object")),
+            Self::Array(items) => {
+                let items = items.into_iter().enumerate();
+                let objects = items.map(|(index, item)| item.object(&format!("{name}[{index}]")));
+                objects.collect::<Result<_, _>>().map(Some)
+            }
+            Self::Other(found) => Err(mistaken(name, wanted, found)),
+        }
     }
 }
 
-struct ObjectVisitor<T>(PhantomData<T>);
+impl<'de, T: Object> Deserialize<'de> for Read<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ReadVisitor(PhantomData))
+    }
+}
 
-impl<'de, T: Object> Visitor<'de> for ObjectVisitor<T> {
+struct ReadVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Object> Visitor<'de> for ReadVisitor<T> {
     type Value = Read<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
+        f.write_str("JSON")
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Read(T::default()))
+        Ok(Read::Null)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Read::Other(BOOLEAN))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Read::Other(NUMBER))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(Read::Other(NUMBER))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Read::Other(NUMBER))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(Read::Other(STRING))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut array = Vec::new();
+        while let Some(item) = items.next_element()? {
+            array.push(item);
+        }
+        Ok(Read::Array(array))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
@@ -215,7 +286,7 @@ impl<'de, T: Object> Visitor<'de> for ObjectVisitor<T> {
                 object.unknown().add(name, T::MEMBERS);
             }
         }
-        Ok(Read(object))
+        Ok(Read::Object(object))
     }
 }
 
@@ -260,7 +331,7 @@ fn number<'de, A: MapAccess<'de>, N>(
     }
 }
 
-/// Takes a number of bytes, channels or the like.
+/// Takes a number of channels or the like.
 fn count<'de, A: MapAccess<'de>>(
     members: &mut A,
     name: &str,
@@ -270,14 +341,37 @@ fn count<'de, A: MapAccess<'de>>(
     number(members, name, "a whole number of at least 1", meant, place)
 }
 
+/// Takes a list of strings; `null` leaves what there is.
+fn take_texts(name: &str, value: Value, place: &mut Option<Vec<String>>) -> Result<(), String> {
+    let items = match value {
+        Value::Null => return Ok(()),
+        Value::Array(items) => items,
+        other => return Err(mismatch(name, "an array of strings", &other)),
+    };
+    let texts = items.into_iter().enumerate().map(|(index, item)| match item {
+        Value::String(text) => Ok(text),
+        other => Err(mismatch(&format!("{name}[{index}]"), "a string", &other)),
+    });
+    *place = Some(texts.collect::<Result<_, _>>()?);
+    Ok(())
+}
+
+const BOOLEAN: &str = "a boolean";
+const NUMBER: &str = "that number";
+const STRING: &str = "a string";
+
 fn mismatch(name: &str, wanted: &str, value: &Value) -> String {
     let found = match value {
         Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "that number",
-        Value::String(_) => "a string",
+        Value::Bool(_) => BOOLEAN,
+        Value::Number(_) => NUMBER,
+        Value::String(_) => STRING,
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",
     };
+    mistaken(name, wanted, found)
+}
+
+fn mistaken(name: &str, wanted: &str, found: &str) -> String {
     format!("{name} must be {wanted}, not {found}")
 }

@@ -118,7 +118,8 @@ fn files_that_cannot_be_served() {
         ("", "Config parsing error: rocket.json:1:0: "),
         ("{\n\"Port\": 0,\n}", "Config parsing error: rocket.json:3:1: "),
         (r#"{"Port": "0"}"#, "Config parsing error: rocket.json:1:13: Port must be a whole number"),
-        (r#"{"Hubs": {}}"#, "Config parsing error: rocket.json:1:"),
+        (r#"{"Hubs": {}}"#, "Config parsing error: rocket.json:1:12: Hubs must be an array"),
+        (r#"{"Host": "localhost:80"}"#, "Config parsing error: rocket.json: Host \"localhost:80\""),
         (r#"{"Hubs": [{"Path": "/a", "Codec": "MsgPack"}]}"#, "Invalid handler type: MsgPack\n"),
         (r#"{"Hubs": [{"Path": "a"}]}"#, "Config parsing error: rocket.json: Hubs[0]: "),
         (
