@@ -34,8 +34,9 @@ pub(crate) fn start(level: LogLevel) -> Writer {
         LogLevel::Error => LevelFilter::ERROR,
     };
     let ours = Targets::new().with_target("ekbo", level).with_target("kuiperbelt", level);
+    // That standard error takes nothing can be said nowhere else.
+    let (writer, lines) = Writer::start(std::io::stderr(), |_| {});
     // A second start in one process keeps the first; there is none.
-    let (writer, lines) = Writer::start(std::io::stderr());
     let _ = Registry::default().with(lines.with_filter(ours)).try_init();
     writer
 }

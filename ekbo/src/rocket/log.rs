@@ -19,13 +19,16 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry};
 
 use super::config::Config;
-use crate::log::lines::{Lines, Writer};
+use crate::log::lines::{Lines, Turn, Writer};
 
 /// The field of an event that names the path of the hub whose log it belongs to.
 const HUB: &str = "hub";
 
 /// The field with the address of a client, which the original did not write.
 const PEER: &str = "peer";
+
+/// What lines of the server begin with.
+const SERVER: &str = "S : ";
 
 /// A log file that cannot be opened, in one line.
 #[derive(Debug, Error)]
@@ -38,8 +41,8 @@ pub(super) struct LogError {
 /// Opens every log and starts logging for the whole process. Dropping what this returns waits for
 /// the last lines to be written.
 pub(super) fn start(config: &Config) -> Result<Vec<Writer>, LogError> {
-    let mut files = Files::default();
-    let server = Log { prefix: "S : ".to_owned(), lines: files.lines(config.log.as_deref())? };
+    let mut files = Files::new();
+    let server = Log { prefix: SERVER.to_owned(), lines: files.lines(config.log.as_deref())? };
     let mut hubs = HashMap::with_capacity(config.hubs.len());
     for hub in &config.hubs {
         let prefix = format!("{} : ", hub.path);
@@ -54,32 +57,58 @@ pub(super) fn start(config: &Config) -> Result<Vec<Writer>, LogError> {
     let logs = Logs { server, hubs }.with_filter(shown);
     // A second start in one process keeps the first; there is none.
     let _ = Registry::default().with(logs).try_init();
-    Ok(files.writers)
+    Ok(files.into_writers())
 }
 
-/// What is written to, by path; without one, standard error.
-#[derive(Default)]
+/// What is written to.
 struct Files {
-    opened: HashMap<Option<PathBuf>, Lines>,
+    opened: HashMap<PathBuf, Lines>,
     writers: Vec<Writer>,
+    /// Standard error: a log, and where it is told what becomes of the others.
+    stderr: Lines,
+    stderr_writer: Writer,
 }
 
 impl Files {
+    fn new() -> Self {
+        // That standard error takes nothing can be said nowhere else.
+        let (stderr_writer, stderr) = Writer::start(io::stderr(), |_| {});
+        Self { opened: HashMap::new(), writers: Vec::new(), stderr, stderr_writer }
+    }
+
+    /// Those of a file; without a path, of standard error.
     fn lines(&mut self, path: Option<&Path>) -> Result<Lines, LogError> {
-        let path = path.map(Path::to_owned);
-        if let Some(lines) = self.opened.get(&path) {
+        let Some(path) = path else {
+            return Ok(self.stderr.clone());
+        };
+        if let Some(lines) = self.opened.get(path) {
             return Ok(lines.clone());
         }
-        let (writer, lines) = match &path {
-            None => Writer::start(io::stderr()),
-            Some(path) => {
-                let opened = File::options().append(true).create(true).open(path);
-                Writer::start(opened.map_err(|error| LogError { path: path.clone(), error })?)
-            }
-        };
+        let file = File::options().append(true).create(true).open(path);
+        let file = file.map_err(|error| LogError { path: path.to_owned(), error })?;
+        let (stderr, name) = (self.stderr.clone(), path.display().to_string());
+        let (writer, lines) = Writer::start(file, move |turn| {
+            stderr.add(&line(SERVER, Utc::now(), &told_of(&name, &turn)));
+        });
         self.writers.push(writer);
-        self.opened.insert(path, lines.clone());
+        self.opened.insert(path.to_owned(), lines.clone());
         Ok(lines)
+    }
+
+    /// Standard error last: the others may have to tell something until their end.
+    fn into_writers(self) -> Vec<Writer> {
+        self.writers.into_iter().chain([self.stderr_writer]).collect()
+    }
+}
+
+fn told_of(log: &str, turn: &Turn) -> String {
+    match turn {
+        Turn::Failed(error) => format!(
+            "Error: Log file error: {log}: {error}; its lines are lost until it can be written"
+        ),
+        Turn::Recovered(lost) => {
+            format!("Log file {log} can be written again; {lost} lines were lost")
+        }
     }
 }
 

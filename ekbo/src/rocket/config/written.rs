@@ -198,7 +198,7 @@ impl Secrets {
 enum Read<T> {
     Null,
     Object(T),
-    Array(Vec<Read<T>>),
+    Array(Vec<Self>),
     Other(&'static str),
 }
 

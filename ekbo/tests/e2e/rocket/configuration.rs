@@ -301,16 +301,22 @@ fn secrets_are_not_told() {
     }
 }
 
-/// Log lines that nobody reads do not stop the server.
+/// Log lines that cannot be written do not stop the server, which says once that they are lost.
 #[test]
 fn a_full_log_stops_nobody() {
-    let rocket = Rocket::with(&json!([{"Path": "/hub", "Log": "/dev/full"}])).start();
+    let mut rocket = Rocket::with(&json!([{"Path": "/hub", "Log": "/dev/full"}])).start();
     let mut client = enter(&rocket, "/hub");
     client.says(super::WRITE).hears(OK);
     client.says(super::SUBSCRIBE).hears(OK);
     for number in 0..1_000 {
         client.says(publish(number)).hears(super::broadcast(number)).hears(OK);
     }
+    let told = " Error: Log file error: /dev/full: No space left on device (os error 28); its \
+                lines are lost until it can be written";
+    rocket.wait_for_line(Rocket::stderr, told);
+    rocket.signal(Signal::Term);
+    assert_eq!(rocket.wait_exit().code(), Some(0));
+    assert_eq!(rocket.stderr().matches(told).count(), 1, "{}", rocket.stderr());
 }
 
 fn command_line(words: &[&str]) -> RocketPlan {
