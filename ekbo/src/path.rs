@@ -5,7 +5,8 @@ use percent_encoding::percent_decode_str;
 
 /// Why a path never matches and what to write, to stand behind the path: a door is compared with
 /// the decoded path of a request, without its query, once `//`, `.` and `..` are cleaned away.
-/// `None`: it can be asked for.
+/// `None`: it can be asked for. That a client could encode a `?`, a `#` or a `%` (once more) to meet
+/// such a path does not count: nobody who writes one means that.
 pub(crate) fn fault(path: &str) -> Option<String> {
     let without_query = path.split(['?', '#']).next().unwrap_or_default();
     let Ok(decoded) = percent_decode_str(without_query).decode_utf8() else {
