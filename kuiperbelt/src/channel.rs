@@ -194,10 +194,17 @@ impl Channels {
     /// Hands a message to every listener of a channel, and returns how many are to get it; `None`
     /// if there is no such channel.
     pub fn publish(&self, name: impl AsRef<[u8]>, message: &Message) -> Option<usize> {
+        Some(self.channel(name.as_ref())?.publish(message))
+    }
+
+    /// The same with a message that is made only if there is such a channel.
+    pub(crate) fn publish_made(
+        &self,
+        name: impl AsRef<[u8]>,
+        make: impl FnOnce() -> Message,
+    ) -> Option<usize> {
         let channel = self.channel(name.as_ref())?;
-        channel.compress(message);
-        let _turn = channel.turn.lock();
-        Some(channel.visit(|session| session.publish(message)))
+        Some(channel.publish(&make()))
     }
 
     /// Hands a message to every listener of any of the channels, once, but not to those that are
@@ -228,13 +235,23 @@ impl Channels {
 
     /// What the session listens to, sorted.
     pub fn of(&self, session: &Session) -> Vec<Vec<u8>> {
+        self.first_of(session, usize::MAX).0
+    }
+
+    /// The first `limit` channels of those that the session listens to, sorted, and how many it
+    /// listens to.
+    pub fn first_of(&self, session: &Session, limit: usize) -> (Vec<Vec<u8>>, usize) {
         let identity = self.hasher.hash_one(session.identity());
         let shard = shard(&self.by_session, identity).lock();
-        let memberships = shard.find(identity, |found| found.session == *session);
-        let channels = memberships.iter().flat_map(|found| &found.channels);
-        let mut names: Vec<_> = channels.map(|found| found.channel.name.to_vec()).collect();
-        names.sort_unstable();
-        names
+        let Some(memberships) = shard.find(identity, |found| found.session == *session) else {
+            return (Vec::new(), 0);
+        };
+        let mut page = Page::new(limit);
+        for membership in &memberships.channels {
+            page.offer(&*membership.channel.name);
+        }
+        let names = page.into_sorted().into_iter().map(<[u8]>::to_vec).collect();
+        (names, memberships.channels.len())
     }
 
     /// The first `limit` channels behind the name `after`, sorted by name, and how many listen to
@@ -372,6 +389,12 @@ impl Channels {
 impl Channel {
     fn len(&self) -> usize {
         self.listeners.lock().len()
+    }
+
+    fn publish(&self, message: &Message) -> usize {
+        self.compress(message);
+        let _turn = self.turn.lock();
+        self.visit(|session| session.publish(message))
     }
 
     /// Makes the compressed forms of a message that its listeners will ask for, ahead of its turn.

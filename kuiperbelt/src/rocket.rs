@@ -184,10 +184,7 @@ impl<C: Codec> Rocket<C> {
     /// channel, without waiting for anybody. Returns how many are to get it; `None` if nobody has
     /// ever subscribed to it, or it is forgotten (see [`max_channels`](Settings::max_channels)).
     pub fn publish(&self, channel: &str, mut data: Data) -> Option<usize> {
-        data.insert("channel", channel.into());
-        let reached = self.broadcast(channel, &data)?;
-        debug!(hub = %self.0.path, "[=> {}] Broadcasted", Shown(channel));
-        Some(reached)
+        self.publish_as_of(channel, &mut data)
     }
 
     /// The same with a JSON object, whatever the clients speak. It has a member `event`, as it
@@ -197,17 +194,42 @@ impl<C: Codec> Rocket<C> {
     ///
     /// [`PublishError`]: nobody gets anything.
     pub fn publish_json(&self, channel: &str, json: &str) -> Result<usize, PublishError> {
+        self.publish(channel, self.parse(json)?).ok_or(PublishError::InvalidChannel)
+    }
+
+    /// The same on several channels, one after the other, of which each gets a message of its own.
+    /// Returns for each what [`publish`](Self::publish) does.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError::InvalidData`]: nobody gets anything.
+    pub fn publish_json_to_each(
+        &self,
+        channels: &[&str],
+        json: &str,
+    ) -> Result<Vec<Option<usize>>, PublishError> {
+        let mut data = self.parse(json)?;
+        Ok(channels.iter().map(|channel| self.publish_as_of(channel, &mut data)).collect())
+    }
+
+    fn parse(&self, json: &str) -> Result<Data, PublishError> {
         let data = Data::from_json(json, &self.0.codec);
         let data = data.map_err(|InvalidData| PublishError::InvalidData)?;
         if data.get("event").is_none() {
             return Err(PublishError::InvalidData);
         }
-        self.publish(channel, data).ok_or(PublishError::InvalidChannel)
+        Ok(data)
+    }
+
+    fn publish_as_of(&self, channel: &str, data: &mut Data) -> Option<usize> {
+        data.insert("channel", channel.into());
+        let reached = self.broadcast(channel, data)?;
+        debug!(hub = %self.0.path, "[=> {}] Broadcasted", Shown(channel));
+        Some(reached)
     }
 
     fn broadcast(&self, channel: &str, data: &Data) -> Option<usize> {
-        let message = self.0.codec.encode_data(data);
-        self.0.channels.publish(channel.as_bytes(), &message)
+        self.0.channels.publish_made(channel, || self.0.codec.encode_data(data))
     }
 
     /// Does what an event asks for. Returns the answer, and the end that follows it, if any.

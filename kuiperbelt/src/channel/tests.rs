@@ -118,6 +118,8 @@ fn limits_hold_and_nothing_is_half_done() {
     assert_eq!(channels.subscribe(&bob, b"c"), Err(SubscribeError::TooMany));
     channels.subscribe(&bob, b"a").unwrap();
     assert_eq!(channels.of(&bob), [b"a", b"b"]);
+    assert_eq!(channels.first_of(&bob, 1), (vec![b"a".to_vec()], 2));
+    assert_eq!(channels.first_of(&bob, 0), (vec![], 2));
     // A channel that is forgotten makes room.
     channels.unsubscribe(&bob, b"b");
     channels.subscribe(&bob, b"c").unwrap();

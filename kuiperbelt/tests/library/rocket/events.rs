@@ -382,6 +382,16 @@ fn the_program_publishes() {
     }
     assert_eq!(publish("d", r#"{"event":1}"#), Err(PublishError::InvalidChannel));
     assert_eq!(publish("", r#"{"event":1}"#), Err(PublishError::InvalidChannel));
+    let to_each = |channels: &[&str], json| server.rocket.publish_json_to_each(channels, json);
+    assert_eq!(
+        to_each(&["d", "c", "", "c"], r#"{"event":2}"#),
+        Ok(vec![None, Some(1), None, Some(1)])
+    );
+    for _ in 0..2 {
+        assert_eq!(listener.hear(), r#"{"channel":"c","event":2}"#);
+    }
+    assert_eq!(to_each(&[], r#"{"event":3}"#), Ok(vec![]));
+    assert_eq!(to_each(&["c"], "{}"), Err(PublishError::InvalidData));
     assert_eq!(server.rocket.publish("d", [].into_iter().collect()), None);
     assert_eq!(server.rocket.publish("c", [].into_iter().collect()), Some(1));
     assert_eq!(listener.hear(), r#"{"channel":"c"}"#);
