@@ -1,10 +1,11 @@
 //! Who may ask: whoever has a token; without one, for what the original did not have, only this
 //! machine. And never a web page from elsewhere, which a browser would have ask on its behalf.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use http::Method;
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
+use http::uri::Authority;
 use kuiperbelt::{Fields, Request};
 
 use super::BackendApi;
@@ -21,22 +22,25 @@ pub(super) enum Reach {
     Here,
 }
 
-/// What proxies say of whom they speak for, beside every `X-Forwarded-*` there is.
-const FORWARDING: [&[u8]; 11] = [
-    b"forwarded",
-    b"via",
-    b"x-real-ip",
-    b"x-client-ip",
-    b"x-cluster-client-ip",
-    b"x-original-forwarded-for",
-    b"x-original-host",
-    b"x-envoy-external-address",
-    b"true-client-ip",
-    b"cf-connecting-ip",
-    b"fastly-client-ip",
+/// What proxies say of whom they speak for, beside `X-Forwarded` and every `X-Forwarded-*` there
+/// is. Some write `_` for `-`.
+pub(super) const FORWARDING: [&str; 13] = [
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "x-original-host",
+    "x-envoy-external-address",
+    "x-appengine-user-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "fly-client-ip",
 ];
 
-const FORWARDED_PREFIX: &[u8] = b"x-forwarded-";
+const FORWARDED_PREFIX: &str = "x-forwarded";
 
 impl BackendApi {
     /// Checks a call that changes something, before anything else is looked at.
@@ -76,16 +80,38 @@ fn has_token(tokens: &[Secret], authorization: Option<&[u8]>) -> bool {
 }
 
 /// Whether a request comes from this machine, over loopback or a Unix socket, and not through a
-/// proxy that says so.
+/// proxy that says so, nor from a page whose name in the DNS has come to mean this machine.
 fn is_here(peer: Option<SocketAddr>, fields: &Fields) -> bool {
     let is_forwarding = |name: &[u8]| {
         let prefix = name.get(..FORWARDED_PREFIX.len());
-        prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(FORWARDED_PREFIX))
-            || FORWARDING.iter().any(|forwarding| name.eq_ignore_ascii_case(forwarding))
+        prefix.is_some_and(|prefix| is_named(prefix, FORWARDED_PREFIX))
+            || FORWARDING.iter().any(|forwarding| is_named(name, forwarding))
     };
     // A listener on all addresses sees those of IPv4 as mapped ones.
-    peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback())
-        && !fields.names().any(is_forwarding)
+    let is_near = |peer: SocketAddr| {
+        peer.ip().to_canonical().is_loopback() && fields.get(&HOST).is_some_and(needs_no_dns)
+    };
+    peer.is_none_or(is_near) && !fields.names().any(is_forwarding)
+}
+
+/// Whether a field has this name, in either spelling.
+fn is_named(field: &[u8], name: &str) -> bool {
+    let dashed =
+        field.iter().map(|byte| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() });
+    dashed.eq(name.bytes())
+}
+
+/// Whether a `Host` is an address, or a name that never means another machine (RFC 6761 section
+/// 6.3).
+fn needs_no_dns(host: &[u8]) -> bool {
+    let Ok(host) = Authority::try_from(host) else { return false };
+    let name = host.host().to_ascii_lowercase();
+    match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => {
+            name.parse::<Ipv4Addr>().is_ok() || name == "localhost" || name.ends_with(".localhost")
+        }
+    }
 }
 
 /// Whether a browser tells that a page from elsewhere has made the request.
@@ -112,7 +138,7 @@ mod tests {
 
     #[test]
     fn this_machine_is_loopback_and_unix_sockets() {
-        let none = fields(&[("host", "x")]);
+        let none = fields(&[("host", "localhost")]);
         assert!(is_here(None, &none));
         for (peer, expected) in [
             ("127.0.0.1:1", true),
@@ -136,17 +162,52 @@ mod tests {
         for name in [
             "forwarded",
             "via",
+            "x-forwarded",
             "x-forwarded-for",
             "x-forwarded-anything",
+            "x_forwarded_for",
             "x-real-ip",
+            "x_real_ip",
             "true-client-ip",
+            "fly-client-ip",
+            "x-appengine-user-ip",
         ] {
-            let forwarded = fields(&[("host", "x"), (name, "")]);
+            let forwarded = fields(&[("host", "localhost"), (name, "")]);
             assert!(!is_here(peer, &forwarded), "{name}");
             assert!(!is_here(None, &forwarded), "{name}");
         }
-        let others = fields(&[("host", "x"), ("x-forwarded", "1"), ("x-forward", "1")]);
+        let others = fields(&[("host", "localhost"), ("x-forward", "1"), ("x-real", "1")]);
         assert!(is_here(peer, &others));
+    }
+
+    #[test]
+    fn who_calls_by_a_name_of_the_dns_is_not_here() {
+        let peer = Some("127.0.0.1:1".parse().unwrap());
+        for (host, expected) in [
+            ("127.0.0.1", true),
+            ("127.0.0.1:9180", true),
+            ("192.0.2.1:9180", true),
+            ("[::1]", true),
+            ("[::1]:9180", true),
+            ("localhost", true),
+            ("LocalHost:9180", true),
+            ("chat.localhost:9180", true),
+            ("example.com", false),
+            ("example.com:9180", false),
+            ("localhost.example.com", false),
+            ("evillocalhost", false),
+            ("127.0.0.1.example.com", false),
+            ("127.0.0.1:80@example.com", false),
+            ("[example.com]", false),
+            ("::1", false),
+            ("x", false),
+            ("", false),
+        ] {
+            let named = fields(&[("host", host)]);
+            assert_eq!(is_here(peer, &named), expected, "{host}");
+            assert!(is_here(None, &named), "{host} over a unix socket");
+        }
+        assert!(!is_here(peer, &fields(&[])), "HTTP/1.0 without Host");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
 use kuiperbelt::InvalidClose;
 
 use super::CHANNEL;
+use super::access::FORWARDING;
 use super::answer::{
     CHANNEL_NOT_FOUND, CLOSED, INVALID_TEXT, Refused, SESSION_NOT_FOUND, TIMED_OUT,
     TOO_MANY_CHANNELS,
@@ -62,5 +63,14 @@ fn the_readme_lists_the_calls() {
         let body = refused.body();
         let row = format!("| {} | `{body}` |", refused.status().as_u16());
         assert!(readme.contains(&row), "{row}");
+    }
+}
+
+/// It names every header by which a proxy gives itself away.
+#[test]
+fn the_readme_lists_the_headers_of_proxies() {
+    let readme = include_str!("../../../README.md").to_lowercase();
+    for name in FORWARDING.iter().chain(&["x-forwarded", "x-forwarded-…"]) {
+        assert!(readme.contains(&format!("`{name}`")), "{name}");
     }
 }

@@ -110,6 +110,8 @@ fn without_a_token_proxies_get_the_original_calls_only() {
                 ("X-Real-IP", "192.0.2.1"),
                 ("Via", "1.1 proxy"),
                 ("CF-Connecting-IP", ""),
+                ("X-Forwarded", "for=192.0.2.1"),
+                ("X_Forwarded_For", "192.0.2.1"),
             ] {
                 let answer = call.clone().header(name, value).send();
                 if NEW.contains(&(method, path)) {
@@ -122,6 +124,37 @@ fn without_a_token_proxies_get_the_original_calls_only() {
         // Before anything else.
         let wrong = listener.request("PUT", "/publish").header("Via", "1.1 proxy");
         wrong.send().assert_is(401, JSON, UNAUTHORIZED);
+    }
+}
+
+/// Without a token, a page whose name was made to mean this machine is not taken for it: `Host` is
+/// an address or a name that never means another one. A unix socket has no such name.
+#[test]
+fn without_a_token_names_of_the_dns_get_the_original_calls_only() {
+    let backend = Backend::admitting("alice").start();
+    let open = Ekbo::with(&backend).start();
+    let guarded = Ekbo::with(&backend).set("api_token", "sesame").start();
+    let unix = Ekbo::with(&backend).on_unix_socket().start();
+    let _alices = [&open, &guarded, &unix].map(Client::connect);
+    let old = [("POST", "/send"), ("GET", "/stats")];
+    for (method, path) in old.into_iter().chain(NEW) {
+        let status = |ekbo: &Ekbo, host: &str| {
+            let answer = ekbo.http().exchange(format!(
+                "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\
+                 Authorization: Bearer sesame\r\nX-Kuiperbelt-Session: alice\r\n\
+                 X-Kuiperbelt-Channel: news\r\n\r\n"
+            ));
+            answer.status
+        };
+        for host in ["127.0.0.1", "127.0.0.1:1", "[::1]:9180", "localhost", "a.Localhost:9180"] {
+            assert_eq!(status(&open, host), 200, "{path} {host}");
+        }
+        let expected = if NEW.contains(&(method, path)) { 401 } else { 200 };
+        for host in ["rebound.example", "rebound.example:9180", "localhost.example"] {
+            assert_eq!(status(&open, host), expected, "{path} {host}");
+            assert_eq!(status(&guarded, host), 200, "{path} {host} with a token");
+            assert_eq!(status(&unix, host), 200, "{path} {host} over a unix socket");
+        }
     }
 }
 
