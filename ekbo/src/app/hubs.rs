@@ -46,5 +46,5 @@ fn build(
     // backend, which makes none to a client of a hub.
     let options = chat.options_over(Options { send_queue: None, ..super::options(config) });
     let door = Arc::new(SocketDoor::new(hub, chat.clone(), options));
-    (door, Box::new(move |channel, json| chat.publish_json(channel, json)))
+    (door, Box::new(move |channels, json| chat.publish_json_to_each(channels, json)))
 }

@@ -53,6 +53,8 @@ pub(super) enum Refused {
     NoChannel,
     /// More sessions and channels than are taken in one call.
     TooManyAtOnce,
+    /// More channels of a Rocket hub than a body of this size is published on in one call.
+    TooManyForBody,
     NoHub,
     /// What a Rocket hub is to publish is no object with an event.
     NoEvent,
@@ -82,6 +84,7 @@ impl Refused {
             Self::NoSession
             | Self::NoChannel
             | Self::TooManyAtOnce
+            | Self::TooManyForBody
             | Self::NoHub
             | Self::NoEvent
             | Self::Limit
@@ -104,11 +107,12 @@ impl Refused {
             Self::NoSession => "session header is missing",
             Self::NoChannel => "channel header is missing",
             Self::TooManyAtOnce => "too many sessions and channels",
+            Self::TooManyForBody => "too many channels for a body of this size",
             Self::NoHub => "kuiperbelt: hub is not found",
             Self::NoEvent => "body is not a JSON object with an event",
             Self::Limit => "limit is not a number from 1 to 1000",
             Self::Key => "idempotency key is invalid",
-            Self::KeyUsed => "idempotency key was used with another body",
+            Self::KeyUsed => "idempotency key was used for another call",
             Self::TooManyKeys => "too many idempotency keys",
             Self::Unauthorized => "unauthorized",
             Self::Origin => "origin is not allowed",

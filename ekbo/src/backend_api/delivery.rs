@@ -175,7 +175,7 @@ impl BackendApi {
         })
     }
 
-    pub(super) fn outcome(&self, fields: &Fields, failures: &[Failure]) -> Answer {
+    fn outcome(&self, fields: &Fields, failures: &[Failure]) -> Answer {
         if self.config.strict {
             answer::strict_outcome(fields, failures)
         } else {

@@ -1,7 +1,8 @@
 //! `/sessions` and `/channels`: what there is, page by page, sorted by name. Whoever asks for the
 //! next page says where the last one ended, so that nothing is kept in between.
 //!
-//! A name that is no UTF-8 is shown percent-encoded, as it goes into a query.
+//! A name that is no UTF-8 is shown percent-encoded, and said to be. Where the next page begins is
+//! always encoded, as it goes into a query.
 
 use http::{Method, StatusCode, Uri};
 use kuiperbelt::{Answer, Request, Session};
@@ -13,6 +14,9 @@ use super::access::Reach;
 use super::answer::{self, Refused};
 use super::query::Query;
 use super::timestamp::rfc3339;
+
+/// How many channels of a session a list shows, so that its size is bounded by that of a page.
+const CHANNELS_IN_LISTS: usize = 10;
 
 /// All but what RFC 3986 section 2.3 leaves as it is.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -26,7 +30,9 @@ impl BackendApi {
                 Some(channel) => self.listeners(channel, after, more),
                 None => self.hub.page(after, more),
             };
-            let shown = |session: &Session| (session.key().to_vec(), self.shown(session));
+            let shown = |session: &Session| {
+                (session.key().to_vec(), self.shown(session, CHANNELS_IN_LISTS))
+            };
             found.iter().map(shown).collect()
         })
     }
@@ -39,7 +45,7 @@ impl BackendApi {
         let key = name_below(path, &request.uri);
         match self.hub.session(&key) {
             Some(session) => {
-                let body = json!({ "session": self.shown(&session), "result": "OK" });
+                let body = json!({ "session": self.shown(&session, usize::MAX), "result": "OK" });
                 answer::json(StatusCode::OK, body.to_string())
             }
             None => answer::session_not_found(&key),
@@ -72,7 +78,7 @@ impl BackendApi {
         let mut found = find(&query);
         let is_last = found.len() <= query.limit;
         found.truncate(query.limit);
-        let next = found.last().filter(|_| !is_last).map(|(name, _)| text(name).0);
+        let next = found.last().filter(|_| !is_last).map(|(name, _)| encoded(name));
         let items: Vec<Value> = found.into_iter().map(|(_, item)| item).collect();
         let body = json!({ of: items, "next": next, "result": "OK" });
         answer::json(StatusCode::OK, body.to_string())
@@ -93,18 +99,21 @@ impl BackendApi {
         found.into_iter().filter(is_meant).take(limit).collect()
     }
 
-    fn shown(&self, session: &Session) -> Value {
+    /// What there is to tell of a session, with at most so many of its channels.
+    fn shown(&self, session: &Session, most_channels: usize) -> Value {
         let traffic = session.traffic();
         let address = session.peer().map(|peer| {
             // A listener on all addresses sees those of IPv4 as mapped ones.
             std::net::SocketAddr::new(peer.ip().to_canonical(), peer.port()).to_string()
         });
-        let channels = self.hub.channels().of(session);
+        let (channels, channel_count) = self.hub.channels().first_of(session, most_channels);
+        let channel = |name: &Vec<u8>| with_name("name", name, json!({}));
         let rest = json!({
             "connected_at": rfc3339(session.since()),
             "remote_address": address.unwrap_or_default(),
             "transport": session.transport(),
-            "channels": channels.iter().map(|name| text(name).0).collect::<Vec<_>>(),
+            "channels": channels.iter().map(channel).collect::<Vec<_>>(),
+            "channel_count": channel_count,
             "queue": { "messages": traffic.queued_messages, "bytes": traffic.queued_bytes },
             "in": { "messages": traffic.messages_in, "bytes": traffic.bytes_in },
             "out": { "messages": traffic.messages_out, "bytes": traffic.bytes_out },
@@ -131,8 +140,12 @@ fn with_name(member: &str, name: &[u8], rest: Value) -> Value {
 fn text(name: &[u8]) -> (String, bool) {
     match str::from_utf8(name) {
         Ok(name) => (name.to_owned(), false),
-        Err(_) => (percent_encode(name, ENCODED).to_string(), true),
+        Err(_) => (encoded(name), true),
     }
+}
+
+fn encoded(name: &[u8]) -> String {
+    percent_encode(name, ENCODED).to_string()
 }
 
 /// The name that a path has below another.

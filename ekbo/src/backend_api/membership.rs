@@ -1,9 +1,14 @@
-//! `/subscribe` and `/unsubscribe`: who listens to what, said from outside a callback.
+//! `/subscribe` and `/unsubscribe`: who listens to what, said from outside a callback. Their body
+//! says nothing.
 
-use kuiperbelt::{Answer, LONGEST_NAME, Request, Session, SubscribeError};
+use std::sync::Arc;
+
+use kuiperbelt::{Answer, Answering, Fields, LONGEST_NAME, Request, Session, SubscribeError};
 
 use super::access::Reach;
-use super::answer::{CHANNEL_NOT_FOUND, CLOSED, Failure, Refused, TOO_MANY_CHANNELS};
+use super::answer::{
+    CHANNEL_NOT_FOUND, CLOSED, Failure, Refused, TOO_MANY_CHANNELS, outcome, strict_outcome,
+};
 use super::{BackendApi, CHANNEL};
 
 /// The most sessions times channels in one call. As many take 10 to 30 ms, in which others wait.
@@ -18,16 +23,24 @@ enum Change {
 
 impl BackendApi {
     /// `/subscribe`: every session named listens to every channel named.
-    pub(crate) fn subscribe(&self, request: &Request) -> Answer {
-        self.change(request, Change::Join).unwrap_or_else(Answer::from)
+    pub(crate) fn subscribe(self: &Arc<Self>, request: Request) -> Answering {
+        self.change(request, Change::Join)
     }
 
     /// `/unsubscribe`: and no longer.
-    pub(crate) fn unsubscribe(&self, request: &Request) -> Answer {
-        self.change(request, Change::Leave).unwrap_or_else(Answer::from)
+    pub(crate) fn unsubscribe(self: &Arc<Self>, request: Request) -> Answering {
+        self.change(request, Change::Leave)
     }
 
-    fn change(&self, request: &Request, change: Change) -> Result<Answer, Refused> {
+    fn change(self: &Arc<Self>, request: Request, change: Change) -> Answering {
+        if let Err(refused) = self.check_change(&request) {
+            return refused.into();
+        }
+        let Request { fields, body, .. } = request;
+        self.with_body(body, false, move |api, _| api.change_all(&fields, change).into())
+    }
+
+    fn check_change(&self, request: &Request) -> Result<(), Refused> {
         self.check_post(request, Reach::Here)?;
         let fields = &request.fields;
         let sessions = fields.places_of(&self.config.session_header).count();
@@ -41,9 +54,14 @@ impl BackendApi {
         if sessions.saturating_mul(channels) > MOST_AT_ONCE {
             return Err(Refused::TooManyAtOnce);
         }
+        Ok(())
+    }
+
+    /// All by all. Only an unknown session makes a strict call fail as a whole.
+    fn change_all(&self, fields: &Fields, change: Change) -> Answer {
         let (sessions, mut failures) = self.look_up(fields);
         if self.config.strict && !failures.is_empty() {
-            return Ok(self.outcome(fields, &failures));
+            return strict_outcome(fields, &failures);
         }
         let mut named = Vec::new();
         for at in fields.places_of(&CHANNEL) {
@@ -71,7 +89,7 @@ impl BackendApi {
                 }
             }
         }
-        Ok(self.outcome(fields, &failures))
+        outcome(fields, &failures, None)
     }
 
     fn change_one(

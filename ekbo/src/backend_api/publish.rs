@@ -17,8 +17,14 @@ use super::{BackendApi, CHANNEL};
 use crate::log::{Shown, ShownBody};
 use crate::text::message;
 
-/// Publishes a JSON object on a channel of a Rocket hub, as `Rocket::publish_json` does.
-pub(crate) type PublishJson = Box<dyn Fn(&str, &str) -> Result<usize, PublishError> + Send + Sync>;
+/// Publishes a JSON object on channels of a Rocket hub, as `Rocket::publish_json_to_each` does.
+pub(crate) type PublishJson =
+    Box<dyn Fn(&[&str], &str) -> Result<Vec<Option<usize>>, PublishError> + Send + Sync>;
+
+/// The most channels times bytes that one call is to publish in a Rocket hub, where each channel
+/// has a message of its own: what a single one may have by the usual `max_body_size`, as nobody
+/// else gets a turn meanwhile.
+const MOST_AT_ONCE: usize = 16 << 20;
 
 pub(super) static HUB: HeaderName = HeaderName::from_static("x-kuiperbelt-hub");
 pub(super) const EXCEPT: HeaderName = HeaderName::from_static("x-kuiperbelt-except");
@@ -80,20 +86,22 @@ impl BackendApi {
     ) -> Result<Answer, Refused> {
         let json = str::from_utf8(body).map_err(|_| Refused::NoEvent)?;
         let mut seen = HashSet::new();
+        let (places, channels): (Vec<usize>, Vec<&str>) = fields
+            .places_of(&CHANNEL)
+            .filter(|&at| seen.insert(fields.value(at)))
+            // No hub has a channel whose name is no text, nor one without a name.
+            .map(|at| (at, str::from_utf8(fields.value(at)).unwrap_or_default()))
+            .unzip();
+        if channels.len() > 1 && channels.len().saturating_mul(body.len()) > MOST_AT_ONCE {
+            return Err(Refused::TooManyForBody);
+        }
+        let published = publish(&channels, json).map_err(|_| Refused::NoEvent)?;
         let mut failures = Vec::new();
         let mut delivered = 0;
-        for at in fields.places_of(&CHANNEL).filter(|&at| seen.insert(fields.value(at))) {
-            let published = match str::from_utf8(fields.value(at)) {
-                Ok(channel) => publish(channel, json),
-                Err(_) => Err(PublishError::InvalidChannel),
-            };
-            match published {
-                Ok(reached) => delivered += reached,
-                // The same for every channel: nobody has got anything.
-                Err(PublishError::InvalidData) => return Err(Refused::NoEvent),
-                Err(PublishError::InvalidChannel) => {
-                    failures.push(Failure::of_channel(CHANNEL_NOT_FOUND, at));
-                }
+        for (at, reached) in places.into_iter().zip(published) {
+            match reached {
+                Some(reached) => delivered += reached,
+                None => failures.push(Failure::of_channel(CHANNEL_NOT_FOUND, at)),
             }
         }
         self.hub.metrics().total_messages.add(delivered as u64);
@@ -151,13 +159,15 @@ mod tests {
     fn api() -> (BackendApi, Arc<Mutex<Vec<String>>>) {
         let published = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&published);
-        let publish = move |channel: &str, json: &str| match (channel, json) {
-            (_, "[]") => Err(PublishError::InvalidData),
-            ("one" | "two", json) => {
-                kept.lock().push(format!("{channel}: {json}"));
-                Ok(3)
+        let publish = move |channels: &[&str], json: &str| {
+            let publish = |channel: &&str| {
+                let is_there = matches!(*channel, "one" | "two");
+                is_there.then(|| kept.lock().push(format!("{channel}: {json}"))).map(|()| 3)
+            };
+            match json {
+                "[]" => Err(PublishError::InvalidData),
+                _ => Ok(channels.iter().map(publish).collect()),
             }
-            _ => Err(PublishError::InvalidChannel),
         };
         let config = Config {
             session_header: HeaderName::from_static("x-kuiperbelt-session"),
@@ -218,5 +228,23 @@ mod tests {
             assert_eq!(refused, Refused::NoEvent);
         }
         assert!(published.lock().is_empty());
+    }
+
+    #[test]
+    fn a_large_body_goes_to_few_channels() {
+        let (api, published) = api();
+        let publish = |channels: &[&[u8]], size| {
+            let fields = fields(&["/chat"], channels);
+            let hub = api.hub_named(&fields).unwrap().unwrap();
+            let answer = api.publish_to_hub(hub, &fields, &vec![b'x'; size]);
+            answer.map(|answer| answer.status())
+        };
+        assert_eq!(publish(&[b"one"], MOST_AT_ONCE + 1), Ok(StatusCode::OK));
+        assert_eq!(publish(&[b"one", b"one"], MOST_AT_ONCE), Ok(StatusCode::OK));
+        assert_eq!(publish(&[b"one", b"two"], MOST_AT_ONCE / 2), Ok(StatusCode::OK));
+        assert_eq!(published.lock().len(), 4);
+        let refused = publish(&[b"one", b"two"], MOST_AT_ONCE / 2 + 1);
+        assert_eq!(refused, Err(Refused::TooManyForBody));
+        assert_eq!(published.lock().len(), 4);
     }
 }

@@ -47,6 +47,7 @@ fn the_readme_lists_the_calls() {
         Refused::NoChannel,
         Refused::NotGet,
         Refused::TooManyAtOnce,
+        Refused::TooManyForBody,
         Refused::NoHub,
         Refused::NoEvent,
         Refused::Limit,

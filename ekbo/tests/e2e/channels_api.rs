@@ -1,5 +1,7 @@
 //! `/subscribe`, `/unsubscribe` and `/channels`: who listens to what, and the limits of it.
 
+use serde_json::Value;
+
 use super::answers::{CHANNEL_NOT_FOUND, JSON, NOT_FOUND, TOO_MANY_CHANNELS};
 use super::harness::{Backend, Client, Ekbo, eventually};
 
@@ -31,20 +33,54 @@ fn pages_of_channels() {
     let _alice = Client::connect(&ekbo);
     let binary = ekbo.request("POST", "/subscribe").session("alice");
     binary.header("X-Kuiperbelt-Channel", b"z\xff").send().assert_accepted();
-    ekbo.subscribe(["alice"], ["b", "a b&c", "é", "B"]).assert_accepted();
+    ekbo.subscribe(["alice"], ["b", "a b&c", "é", "B", "z%FF"]).assert_accepted();
     let page = |names: &[&str], next: &str| {
         let item = |name: &&str| format!(r#"{{"name":"{name}","listeners":1}}"#);
         let items: Vec<String> = names.iter().map(item).collect();
         format!(r#"{{"channels":[{}],"next":{next},"result":"OK"}}"#, items.join(","))
     };
-    assert_eq!(channels(&ekbo, "?limit=2"), page(&["B", "a b&c"], r#""a b&c""#));
+    assert_eq!(channels(&ekbo, "?limit=2"), page(&["B", "a b&c"], r#""a%20b%26c""#));
     assert_eq!(channels(&ekbo, "?limit=1&after=a%20b%26c"), page(&["b"], r#""b""#));
+    assert_eq!(channels(&ekbo, "?after=b&limit=1"), page(&["z%FF"], r#""z%25FF""#));
     let encoded = r#"{"name":"z%FF","percent_encoded":true,"listeners":1}"#;
     assert_eq!(
-        channels(&ekbo, "?after=b&limit=1"),
+        channels(&ekbo, "?after=z%25FF&limit=1"),
         format!(r#"{{"channels":[{encoded}],"next":"z%FF","result":"OK"}}"#)
     );
     assert_eq!(channels(&ekbo, "?after=z%FF&limit=1"), page(&["é"], "null"));
+}
+
+/// `next` leads on as it is, whatever the names are, and no two of them look the same.
+#[test]
+fn every_channel_is_on_one_page() {
+    let backend = Backend::admitting("alice").start();
+    let ekbo = Ekbo::with(&backend).start();
+    let _alice = Client::connect(&ekbo);
+    let mut names: Vec<&[u8]> =
+        vec![b"a", b"%41", b"A", b"a+b", b"a b", b"a&b=c#d", b"%FF", b"\xff", b"\xc3\xa9", b"\xc3"];
+    for name in &names {
+        let subscribe = ekbo.request("POST", "/subscribe").session("alice");
+        subscribe.header("X-Kuiperbelt-Channel", name).send().assert_accepted();
+    }
+    let mut shown = Vec::new();
+    let mut query = "?limit=1".to_owned();
+    loop {
+        let page: Value = serde_json::from_str(&channels(&ekbo, &query)).unwrap();
+        let [channel] = &page["channels"].as_array().unwrap()[..] else { panic!("{page}") };
+        shown.push(channel["name"].as_str().unwrap().to_owned());
+        if channel["percent_encoded"] == true {
+            shown.last_mut().unwrap().push_str(" (encoded)");
+        }
+        let Some(next) = page["next"].as_str() else { break };
+        query = format!("?limit=1&after={next}");
+    }
+    names.sort_unstable();
+    let expected = names.iter().map(|name| match *name {
+        b"\xff" => "%FF (encoded)",
+        b"\xc3" => "%C3 (encoded)",
+        text => str::from_utf8(text).unwrap(),
+    });
+    assert_eq!(shown, expected.collect::<Vec<_>>());
 }
 
 /// Unknown sessions are listed, and the others listen.
@@ -75,6 +111,26 @@ fn unknown_sessions_of_a_strict_call() {
     let answer = ekbo.unsubscribe(["alice", "zoe"], ["news"]);
     answer.assert_strictly_failed_for([(NOT_FOUND, "zoe")]);
     ekbo.publish(["news"], "hello").assert_delivered(1);
+}
+
+/// What is wrong with a channel makes no strict call fail: the others are done, and it is listed.
+#[test]
+fn channels_of_a_strict_call() {
+    let backend = Backend::admitting("alice").start();
+    let ekbo = Ekbo::with(&backend)
+        .set("strict_broadcast", "true")
+        .set("channels.per_session", "1")
+        .start();
+    let _alice = Client::connect(&ekbo);
+    let failures = |failures: &str| format!("{{\"errors\":[{failures}],\"result\":\"OK\"}}\n");
+    let empty = format!(r#"{{"error":"{CHANNEL_NOT_FOUND}","channel":""}}"#);
+    let beyond =
+        format!(r#"{{"error":"{TOO_MANY_CHANNELS}","session":"alice","channel":"weather"}}"#);
+    let both = failures(&format!("{empty},{beyond}"));
+    ekbo.subscribe(["alice"], ["", "news", "weather"]).assert_is(200, JSON, &both);
+    ekbo.publish(["news"], "hello").assert_delivered(1);
+    ekbo.unsubscribe(["alice"], ["", "news"]).assert_is(200, JSON, &failures(&empty));
+    ekbo.publish(["news"], "hello").assert_delivered(0);
 }
 
 /// Names have 1 to 512 bytes; what is wrong with one concerns no session, and not the others.
@@ -153,6 +209,29 @@ fn calls_that_are_refused() {
     }
     let answer = ekbo.request("HEAD", "/channels").send();
     assert_eq!((answer.status, answer.text()), (200, ""));
+}
+
+/// A body says nothing, but it has the limits of any other, whether its length is announced or not.
+#[test]
+fn bodies_are_limited() {
+    let backend = Backend::admitting("alice").start();
+    let ekbo = Ekbo::with(&backend).set("max_body_size", "10").start();
+    let _alice = Client::connect(&ekbo);
+    for (path, listeners) in [("/subscribe", 1), ("/unsubscribe", 0)] {
+        let call = ekbo.request("POST", path).session("alice").channels(["news"]);
+        let chunked = call.clone().header("Transfer-Encoding", "chunked");
+        for (call, status) in [
+            (call.clone().body("x".repeat(11)), 413),
+            (chunked.clone().body("6\r\nabcdef\r\n6\r\nghijkl\r\n0\r\n\r\n"), 413),
+            (chunked.clone().body("zz\r\n"), 500),
+        ] {
+            call.send().assert_is(status, JSON, r#"{"result":"NG"}"#);
+            ekbo.publish(["news"], "").assert_delivered(1 - listeners);
+        }
+        call.body("x".repeat(10)).send().assert_accepted();
+        ekbo.publish(["news"], "").assert_delivered(listeners);
+        chunked.body("a\r\n0123456789\r\n0\r\n\r\n").send().assert_accepted();
+    }
 }
 
 /// `GET /channels` with this query.

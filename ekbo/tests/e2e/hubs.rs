@@ -222,6 +222,23 @@ fn what_cannot_be_published_in_a_hub() {
     listener.expect_text(r#"{"channel":"news","event":"last"}"#);
 }
 
+/// A large body goes to few channels of a hub, as each gets a message of its own; to one it goes
+/// whatever its size.
+#[test]
+fn too_many_channels_for_a_body() {
+    let ekbo = with_hubs(Ekbo::alone());
+    let mut listener = listener(&ekbo);
+    let body = format!(r#"{{"event":"{}"}}"#, "x".repeat(9 << 20));
+    let answer = publish(&ekbo, "/chat", &["news", "other"], &body);
+    answer.assert_refused(400, "too many channels for a body of this size");
+    let answer = publish(&ekbo, "/chat", &["other", "other"], &body);
+    let failure = r#"{"error":"kuiperbelt: channel is not found","channel":"other"}"#;
+    let expected = format!("{{\"errors\":[{failure}],\"result\":\"OK\",\"delivered\":0}}\n");
+    assert_eq!((answer.status, answer.text()), (200, &*expected));
+    publish(&ekbo, "/chat", &["news"], r#"{"event":"end"}"#).assert_delivered(1);
+    listener.expect_text(r#"{"channel":"news","event":"end"}"#);
+}
+
 /// A hub's path is nobody else's.
 #[test]
 fn a_path_that_is_taken_stops_the_start() {

@@ -5,7 +5,7 @@ use std::thread;
 use super::answers::{JSON, NOT_FOUND};
 use super::harness::{Backend, Client, Ekbo, RequestPlan, Response};
 
-const USED: &str = "idempotency key was used with another body";
+const USED: &str = "idempotency key was used for another call";
 
 /// Each call that takes a key, once and again; the same key on another path is another.
 #[test]

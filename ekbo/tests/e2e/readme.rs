@@ -32,12 +32,27 @@ fn the_tutorial() {
     alice.expect_text("is anybody there?");
     let curl: Vec<&str> =
         README.lines().map(str::trim).filter(|l| l.starts_with("curl ")).collect();
-    let [send, close, subscribe, publish] = curl[..] else { panic!("{curl:?}") };
+    let [send, close, sessions, session, channels, subscribe, publish, once, _] = curl[..] else {
+        panic!("{curl:?}")
+    };
     assert_eq!(shell(&with_ports(send)), r#"{"result":"OK"}"#);
     alice.expect_text("hello");
     assert_eq!(shell(&with_ports(subscribe)), r#"{"result":"OK"}"#);
     assert_eq!(shell(&with_ports(publish)), r#"{"result":"OK","delivered":1}"#);
     alice.expect_text("it rains");
+    for _ in 0..2 {
+        assert_eq!(shell(&with_ports(once)), r#"{"result":"OK"}"#);
+    }
+    alice.expect_text("it is paid");
+    let told = shell(&with_ports(sessions));
+    assert!(told.starts_with(r#"{"sessions":[{"key":"alice","#), "{told}");
+    let told = shell(&with_ports(session));
+    assert!(told.starts_with(r#"{"session":{"key":"alice","#), "{told}");
+    assert!(told.contains(r#""channels":[{"name":"weather"}],"channel_count":1,"#), "{told}");
+    assert_eq!(
+        shell(&with_ports(channels)),
+        r#"{"channels":[{"name":"weather","listeners":1}],"next":null,"result":"OK"}"#
+    );
     assert_eq!(shell(&with_ports(close)), r#"{"result":"OK"}"#);
     alice.expect_text("goodbye");
     alice.expect_farewell(1000, "");
@@ -62,6 +77,12 @@ fn the_hub_and_its_client() {
         logged.as_array().is_some_and(|lines| lines.len() >= 4)
     });
     assert_eq!(logged, expected);
+    let curl = section.lines().map(str::trim).find(|line| line.starts_with("curl ")).unwrap();
+    let answer = shell(&curl.replace("127.0.0.1:9180", &ekbo.host()));
+    assert_eq!(answer, r#"{"result":"OK","delivered":1}"#);
+    eventually("a fifth line", || {
+        page.run("return logged[4];") == r#"{"channel":"news","data":"hi","event":"said"}"#
+    });
 }
 
 /// The program's configuration.

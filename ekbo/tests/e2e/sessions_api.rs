@@ -5,7 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::answers::{JSON, NOT_FOUND};
-use super::harness::{Answer, Backend, Client, Ekbo, Frame, eventually, eventually_some};
+use super::harness::{
+    Answer, Backend, Client, Ekbo, Frame, RequestPlan, eventually, eventually_some,
+};
 
 /// Everything that is told of a session.
 #[test]
@@ -34,7 +36,8 @@ fn what_is_told_of_a_session() {
         "connected_at": connected_at,
         "remote_address": address,
         "transport": "ws",
-        "channels": ["a", "b"],
+        "channels": [{ "name": "a" }, { "name": "b" }],
+        "channel_count": 2,
         "queue": { "messages": 0, "bytes": 0 },
         "in": { "messages": 1, "bytes": 2 },
         "out": { "messages": 1, "bytes": 7 },
@@ -147,6 +150,38 @@ fn keys_of_any_bytes() {
     assert_eq!(keys(&page), ["..", "a//../b", "b%FF%25"]);
     assert_eq!(page["next"], "b%FF%25");
     assert_eq!(keys(&list(&ekbo, "?after=b%FF%25")), ["c é%41", "d"]);
+    assert_eq!(list(&ekbo, "?limit=4")["next"], "c%20%C3%A9%2541");
+    assert_eq!(keys(&list(&ekbo, "?after=c%20%C3%A9%2541")), ["d"]);
+}
+
+/// A list shows the first 10 channels of a session and says how many there are; asked for alone,
+/// it shows all.
+#[test]
+fn channels_of_a_session() {
+    let backend = Backend::admitting("alice").start();
+    let ekbo = Ekbo::with(&backend).start();
+    let _alice = Client::connect(&ekbo);
+    let names: Vec<String> = (0..25).map(|n| format!("{n:02}")).collect();
+    let subscribe = ekbo.request("POST", "/subscribe").session("alice");
+    let add = |request: RequestPlan, name: &String| request.header("X-Kuiperbelt-Channel", name);
+    names.iter().rev().fold(subscribe, add).send().assert_accepted();
+    let objects: Vec<Value> = names.iter().map(|name| json!({ "name": name })).collect();
+    let listed = list(&ekbo, "")["sessions"][0].take();
+    assert_eq!(
+        (&listed["channels"], &listed["channel_count"]),
+        (&json!(objects[..10]), &json!(25))
+    );
+    let told = session(&ekbo, "alice");
+    assert_eq!((&told["channels"], &told["channel_count"]), (&json!(objects), &json!(25)));
+    ekbo.request("POST", "/subscribe")
+        .session("alice")
+        .header("X-Kuiperbelt-Channel", b"\xff")
+        .header("X-Kuiperbelt-Channel", "%FF")
+        .send()
+        .assert_accepted();
+    let told = session(&ekbo, "alice");
+    assert_eq!(told["channels"][0], json!({ "name": "%FF" }));
+    assert_eq!(told["channels"][26], json!({ "name": "%FF", "percent_encoded": true }));
 }
 
 /// A key that nobody has is 404, in the shape of the other answers.
