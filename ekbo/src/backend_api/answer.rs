@@ -60,6 +60,7 @@ pub(super) enum Refused {
     NoEvent,
     /// Of a page.
     Limit,
+    Cursor,
     /// An `Idempotency-Key` that is none.
     Key,
     /// One that was another call's.
@@ -88,6 +89,7 @@ impl Refused {
             | Self::NoHub
             | Self::NoEvent
             | Self::Limit
+            | Self::Cursor
             | Self::Key
             | Self::Close(_)
             | Self::InvalidText => StatusCode::BAD_REQUEST,
@@ -111,6 +113,7 @@ impl Refused {
             Self::NoHub => "kuiperbelt: hub is not found",
             Self::NoEvent => "body is not a JSON object with an event",
             Self::Limit => "limit is not a number from 1 to 1000",
+            Self::Cursor => "cursor is not the next of a page",
             Self::Key => "idempotency key is invalid",
             Self::KeyUsed => "idempotency key was used for another call",
             Self::TooManyKeys => "too many idempotency keys",

@@ -1,8 +1,7 @@
 //! `/sessions` and `/channels`: what there is, page by page, sorted by name. Whoever asks for the
 //! next page says where the last one ended, so that nothing is kept in between.
 //!
-//! A name that is no UTF-8 is shown percent-encoded, and said to be. Where the next page begins is
-//! always encoded, as it goes into a query.
+//! A name that is no UTF-8 is shown percent-encoded, and said to be.
 
 use http::{Method, StatusCode, Uri};
 use kuiperbelt::{Answer, Request, Session};
@@ -12,7 +11,7 @@ use serde_json::{Value, json};
 use super::BackendApi;
 use super::access::Reach;
 use super::answer::{self, Refused};
-use super::query::Query;
+use super::query::{Query, cursor};
 use super::timestamp::rfc3339;
 
 /// How many channels of a session a list shows, so that its size is bounded by that of a page.
@@ -78,7 +77,7 @@ impl BackendApi {
         let mut found = find(&query);
         let is_last = found.len() <= query.limit;
         found.truncate(query.limit);
-        let next = found.last().filter(|_| !is_last).map(|(name, _)| encoded(name));
+        let next = found.last().filter(|_| !is_last).map(|(name, _)| cursor(name));
         let items: Vec<Value> = found.into_iter().map(|(_, item)| item).collect();
         let body = json!({ of: items, "next": next, "result": "OK" });
         answer::json(StatusCode::OK, body.to_string())

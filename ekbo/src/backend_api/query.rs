@@ -1,7 +1,10 @@
-//! What of a list is asked for. Names in a query are any bytes, percent-encoded.
+//! What of a list is asked for. Names in a query are any bytes, percent-encoded. The way to the next
+//! page is a cursor: it has no character that anybody encodes, once or twice.
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Uri;
 use percent_encoding::percent_decode;
 
@@ -39,8 +42,17 @@ impl Query {
             None => Some(USUAL_LIMIT),
         };
         let limit = limit.ok_or(Refused::Limit)?;
-        Ok(Self { after: value(b"after"), limit, channel: value(b"channel") })
+        let after = match value(b"cursor") {
+            Some(cursor) => Some(URL_SAFE_NO_PAD.decode(cursor).map_err(|_| Refused::Cursor)?),
+            None => value(b"after"),
+        };
+        Ok(Self { after, limit, channel: value(b"channel") })
     }
+}
+
+/// What leads to the names behind this one.
+pub(super) fn cursor(name: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(name)
 }
 
 /// As forms encode it: `+` is a space.
@@ -71,6 +83,19 @@ mod tests {
         assert_eq!(query("?after=a+b%ff%2B%26=&limit=7&channel="), Ok(some));
         let first = Query { limit: 1, ..query("").unwrap() };
         assert_eq!(query("?l%69mit=1&limit=2"), Ok(first));
+    }
+
+    #[test]
+    fn a_cursor_leads_behind_its_name() {
+        for name in [&b"alice"[..], b"", b"a%20\xff/+"] {
+            let cursor = cursor(name);
+            assert!(cursor.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)));
+            let found = query(&format!("?after=x&cursor={cursor}")).unwrap();
+            assert_eq!(found.after.as_deref(), Some(name));
+        }
+        for bad in ["a", "YQ==", "%FF", "Y Q"] {
+            assert_eq!(query(&format!("?cursor={}", bad.replace(' ', "+"))), Err(Refused::Cursor));
+        }
     }
 
     #[test]

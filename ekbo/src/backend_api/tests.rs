@@ -51,6 +51,7 @@ fn the_readme_lists_the_calls() {
         Refused::NoHub,
         Refused::NoEvent,
         Refused::Limit,
+        Refused::Cursor,
         Refused::Key,
         Refused::KeyUsed,
         Refused::TooManyKeys,

@@ -1,5 +1,8 @@
 //! The answers of the backend's API, byte for byte.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::harness::Response;
 
 /// The media type of every answer of the API.
@@ -51,4 +54,9 @@ fn with_failures(failures: &[(&str, &str)], result: &str) -> String {
         .map(|(text, key)| format!(r#"{{"error":"{text}","session":"{key}"}}"#))
         .collect();
     format!("{{\"errors\":[{}],\"result\":\"{result}\"}}\n", failures.join(","))
+}
+
+/// What a list says of its next page, when it ends with this name.
+pub(super) fn cursor(name: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(name)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::answers::{CHANNEL_NOT_FOUND, JSON, NOT_FOUND, TOO_MANY_CHANNELS};
+use super::answers::{CHANNEL_NOT_FOUND, JSON, NOT_FOUND, TOO_MANY_CHANNELS, cursor};
 use super::harness::{Backend, Client, Ekbo, eventually};
 
 /// Every session named listens to every channel named, and no longer.
@@ -34,20 +34,21 @@ fn pages_of_channels() {
     let binary = ekbo.request("POST", "/subscribe").session("alice");
     binary.header("X-Kuiperbelt-Channel", b"z\xff").send().assert_accepted();
     ekbo.subscribe(["alice"], ["b", "a b&c", "é", "B", "z%FF"]).assert_accepted();
-    let page = |names: &[&str], next: &str| {
+    let page = |names: &[&str], last: Option<&str>| {
+        let next = last.map_or("null".to_owned(), |last| format!("\"{}\"", cursor(last)));
         let item = |name: &&str| format!(r#"{{"name":"{name}","listeners":1}}"#);
         let items: Vec<String> = names.iter().map(item).collect();
         format!(r#"{{"channels":[{}],"next":{next},"result":"OK"}}"#, items.join(","))
     };
-    assert_eq!(channels(&ekbo, "?limit=2"), page(&["B", "a b&c"], r#""a%20b%26c""#));
-    assert_eq!(channels(&ekbo, "?limit=1&after=a%20b%26c"), page(&["b"], r#""b""#));
-    assert_eq!(channels(&ekbo, "?after=b&limit=1"), page(&["z%FF"], r#""z%25FF""#));
+    assert_eq!(channels(&ekbo, "?limit=2"), page(&["B", "a b&c"], Some("a b&c")));
+    assert_eq!(channels(&ekbo, "?limit=1&after=a%20b%26c"), page(&["b"], Some("b")));
+    assert_eq!(channels(&ekbo, "?after=b&limit=1"), page(&["z%FF"], Some("z%FF")));
     let encoded = r#"{"name":"z%FF","percent_encoded":true,"listeners":1}"#;
     assert_eq!(
         channels(&ekbo, "?after=z%25FF&limit=1"),
-        format!(r#"{{"channels":[{encoded}],"next":"z%FF","result":"OK"}}"#)
+        format!(r#"{{"channels":[{encoded}],"next":"{}","result":"OK"}}"#, cursor(b"z\xff"))
     );
-    assert_eq!(channels(&ekbo, "?after=z%FF&limit=1"), page(&["é"], "null"));
+    assert_eq!(channels(&ekbo, "?after=z%FF&limit=1"), page(&["é"], None));
 }
 
 /// `next` leads on as it is, whatever the names are, and no two of them look the same.
@@ -72,7 +73,7 @@ fn every_channel_is_on_one_page() {
             shown.last_mut().unwrap().push_str(" (encoded)");
         }
         let Some(next) = page["next"].as_str() else { break };
-        query = format!("?limit=1&after={next}");
+        query = format!("?limit=1&cursor={next}");
     }
     names.sort_unstable();
     let expected = names.iter().map(|name| match *name {

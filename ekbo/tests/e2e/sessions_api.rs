@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::answers::{JSON, NOT_FOUND};
+use super::answers::{JSON, NOT_FOUND, cursor};
 use super::harness::{
     Answer, Backend, Client, Ekbo, Frame, RequestPlan, eventually, eventually_some,
 };
@@ -81,15 +81,15 @@ fn pages_of_sessions() {
     clients.push(Client::connect_as(&ekbo, "007"));
     let all: Vec<String> = (0..105).map(|n| format!("{n:03}")).collect();
     assert_eq!(keys(&list(&ekbo, "")), all[..100]);
-    assert_eq!(list(&ekbo, "")["next"], "099");
+    assert_eq!(list(&ekbo, "")["next"], cursor("099"));
     assert_eq!(keys(&list(&ekbo, "?after=099")), all[100..]);
     assert_eq!(list(&ekbo, "?after=099&limit=5")["next"], Value::Null);
     assert_eq!(keys(&list(&ekbo, "?limit=1000")), all);
     assert_eq!(keys(&list(&ekbo, "?after=zzz")), [""; 0]);
     let mut found = Vec::new();
     let mut next = Some(String::new());
-    while let Some(after) = next {
-        let page = list(&ekbo, &format!("?limit=10&after={after}"));
+    while let Some(cursor) = next {
+        let page = list(&ekbo, &format!("?limit=10&cursor={cursor}"));
         found.extend(keys(&page));
         next = page["next"].as_str().map(str::to_owned);
     }
@@ -108,7 +108,7 @@ fn sessions_of_a_channel() {
     let channel = "channel=news+%26%20more";
     assert_eq!(keys(&list(&ekbo, &format!("?{channel}"))), ["bob", "carol", "dora"]);
     let page = list(&ekbo, &format!("?{channel}&after=bob&limit=1"));
-    assert_eq!((keys(&page), &page["next"]), (vec!["carol".to_owned()], &json!("carol")));
+    assert_eq!((keys(&page), &page["next"]), (vec!["carol".to_owned()], &json!(cursor("carol"))));
     for other in ["news", "", "x"] {
         assert_eq!(keys(&list(&ekbo, &format!("?channel={other}"))), [""; 0], "{other}");
     }
@@ -148,9 +148,10 @@ fn keys_of_any_bytes() {
     assert_eq!(told["percent_encoded"], true);
     let page = list(&ekbo, "?limit=3");
     assert_eq!(keys(&page), ["..", "a//../b", "b%FF%25"]);
-    assert_eq!(page["next"], "b%FF%25");
+    assert_eq!(page["next"], cursor(b"b\xff%"));
+    assert_eq!(keys(&list(&ekbo, &format!("?cursor={}", cursor(b"b\xff%")))), ["c é%41", "d"]);
     assert_eq!(keys(&list(&ekbo, "?after=b%FF%25")), ["c é%41", "d"]);
-    assert_eq!(list(&ekbo, "?limit=4")["next"], "c%20%C3%A9%2541");
+    assert_eq!(list(&ekbo, "?limit=4")["next"], cursor("c é%41"));
     assert_eq!(keys(&list(&ekbo, "?after=c%20%C3%A9%2541")), ["d"]);
 }
 
