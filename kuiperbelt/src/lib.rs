@@ -34,8 +34,10 @@
 //!   cancelled. [`Session`] is the handle on a client: key, [`send`](Session::send),
 //!   [`close`](Session::close); what waits for a client is bounded by [`Options`].
 //! * [`Hub`]: who is connected, by key. [`Channels`]: names, and the sessions that listen to them.
-//! * [`Server`]: doors, listeners, and a stop in order. Everything it does can be had in parts:
-//!   [`SocketDoor`], [`Doors`], [`Listener`].
+//! * [`rocket`]: a protocol that is there, publish and subscribe for clients that log in, in JSON,
+//!   MessagePack or a [`codec`] of one's own.
+//! * [`Server`]: doors, listeners with [`Tls`] or without, and a stop in order. Everything it does
+//!   can be had in parts: [`SocketDoor`], [`Doors`], [`Listener`].
 //! * [`answer`] and [`Service`]: plain HTTP beside the WebSockets.
 
 #![warn(missing_docs)]
