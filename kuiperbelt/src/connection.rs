@@ -118,6 +118,8 @@ impl Connection {
 
     /// A connection whose session ends before it has begun: what was sent to it is never written.
     pub(crate) fn refused(mut seat: Seat, stream: Stream, early: &[u8], end: End) -> Self {
+        // The client is told what its handler will be.
+        let end = seat.session.decided().unwrap_or(end);
         seat.detach();
         seat.session.drop_messages();
         let mut connection = Self::new(seat, stream, early);

@@ -34,9 +34,6 @@ impl SocketDoor {
     /// A door behind which `handler` decides.
     pub fn new(hub: &Arc<Hub>, handler: impl Handler, options: Options) -> Self {
         let options = options.within_time();
-        if options.compression_min_size.is_some() {
-            hub.expect_compression();
-        }
         let terms = Terms {
             outbox_messages: options.outbox_messages,
             outbox_bytes: options.outbox_bytes,

@@ -4,7 +4,6 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use hashbrown::hash_table::Entry;
@@ -15,10 +14,10 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::channel::{Channels, Limits};
-use crate::message::{End, Message};
+use crate::message::{End, Message, Windows};
 use crate::metrics::{Metrics, Raised};
 use crate::page::Page;
-use crate::session::{Lanes, Session, Windows};
+use crate::session::{Lanes, Session};
 
 /// Shards of the table: enough that threads seldom wait for each other.
 const SHARDS: usize = 64;
@@ -26,8 +25,8 @@ const SHARDS: usize = 64;
 /// Who is connected here.
 pub struct Hub {
     metrics: Arc<Metrics>,
-    /// Whether some of its sessions may have agreed on compression.
-    compresses: AtomicBool,
+    /// What its sessions have agreed on who get compressed messages.
+    windows: Mutex<Windows>,
     hasher: DefaultHashBuilder,
     shards: Vec<RwLock<Shard>>,
     channels: Arc<Channels>,
@@ -62,7 +61,7 @@ impl Hub {
         let channels = Arc::new(Channels::new(limits, &metrics));
         Arc::new(Self {
             metrics,
-            compresses: AtomicBool::new(false),
+            windows: Mutex::default(),
             hasher: DefaultHashBuilder::default(),
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             all_channels: RwLock::new(vec![Arc::downgrade(&channels)]),
@@ -97,13 +96,8 @@ impl Hub {
     /// Hands a message to every session that has a key, also where the key means another by now.
     /// Returns how many are to get it. Like publishing it waits for nobody.
     pub fn broadcast(&self, message: &Message) -> usize {
-        if self.compresses.load(Ordering::Relaxed) {
-            let mut windows = Windows::default();
-            for shard in &self.shards {
-                shard.read().sessions().for_each(|session| windows.see(session));
-            }
-            windows.compress(message);
-        }
+        let windows = self.windows.lock().clone();
+        windows.compress(message);
         let _turn = self.broadcasting.lock();
         let publish = |shard: &RwLock<Shard>| {
             let shard = shard.read();
@@ -152,11 +146,6 @@ impl Hub {
         self.unfinished.wait().await;
     }
 
-    /// Some of its sessions will have agreed on compression.
-    pub(crate) fn expect_compression(&self) {
-        self.compresses.store(true, Ordering::Relaxed);
-    }
-
     /// Where this hub's sessions are written for.
     pub(crate) const fn lanes(&self) -> &Arc<Lanes> {
         &self.lanes
@@ -165,6 +154,9 @@ impl Hub {
     /// Makes the session's key mean it, if it has one. Returns the session that the key meant
     /// before.
     pub(crate) fn admit(&self, session: &Session) -> Option<Session> {
+        if let Some(deflate) = session.deflate() {
+            self.windows.lock().add(deflate, session.compression_min_size());
+        }
         let hash = self.hash_of(session);
         let before = self.shard(hash).write().admit(session, hash, &self.hasher);
         if let Some((end, flush_by)) = &*self.stopping.read() {
@@ -181,6 +173,9 @@ impl Hub {
         }
         let hash = self.hash_of(session);
         self.shard(hash).write().release(session, hash);
+        if let Some(deflate) = session.deflate() {
+            self.windows.lock().remove(deflate);
+        }
     }
 
     /// Keeps [`finished`](Self::finished) waiting for as long as it lives.

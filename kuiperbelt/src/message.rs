@@ -8,6 +8,10 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use kuiperbelt_websocket::{CloseCode, CloseFrame, Deflate, Kind, encode, encode_deflated};
 
+mod windows;
+
+pub(crate) use windows::Windows;
+
 /// A message for clients, ready to be written.
 #[derive(Debug, Clone)]
 pub struct Message {
@@ -20,6 +24,11 @@ pub struct Message {
 
 /// The window sizes that can be negotiated: 9 to 15 bits.
 const WINDOWS: usize = 7;
+
+/// The place of a window size among them.
+fn window(deflate: Deflate) -> usize {
+    usize::from(deflate.window_bits()) - 9
+}
 
 /// The bytes of a text message are not UTF-8, which RFC 6455 section 5.6 demands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -66,13 +75,18 @@ impl Message {
         &self.frame[self.frame.len() - self.payload_size..]
     }
 
+    /// Whether the form for this client is made already.
+    #[cfg(test)]
+    fn is_compressed_for(&self, deflate: Deflate) -> bool {
+        self.deflated.get().is_some_and(|deflated| deflated[window(deflate)].get().is_some())
+    }
+
     /// The encoded frame, header and payload: compressed for a client that agreed to it, if the
     /// message has at least `min_size` bytes and becomes smaller.
     pub(crate) fn frame(&self, deflate: Option<Deflate>, min_size: usize) -> Bytes {
         let deflated = deflate.filter(|_| self.payload_size >= min_size).and_then(|deflate| {
-            let window = usize::from(deflate.window_bits()) - 9;
             let deflated = self.deflated.get_or_init(Box::default);
-            deflated[window]
+            deflated[window(deflate)]
                 .get_or_init(|| encode_deflated(self.kind, self.payload(), deflate))
                 .clone()
         });

@@ -50,6 +50,14 @@ enum Frame {
     Close(Bytes),
 }
 
+/// What [`drop_oldest`](Outgoing::drop_oldest) leaves, however often it is called.
+pub(crate) struct Undroppable {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+    /// Of those behind the first.
+    pub(crate) waiting_bytes: usize,
+}
+
 /// What one system call is to write.
 pub(crate) enum Batch {
     /// A frame, from so far on.
@@ -166,6 +174,21 @@ impl Outgoing {
         self.messages -= 1;
         self.message_bytes -= size;
         true
+    }
+
+    /// The messages that were sent, are being written or half written.
+    pub(crate) fn undroppable(&self) -> Undroppable {
+        let begun = self.begun();
+        let left = self.frames().enumerate();
+        let left = left.filter(|(at, frame)| *at < begun || matches!(frame, Frame::Message(_)));
+        let sizes = left.filter_map(|(_, frame)| frame.message()).map(Bytes::len);
+        let mut kept = Undroppable { messages: 0, bytes: 0, waiting_bytes: 0 };
+        for size in sizes {
+            kept.waiting_bytes += if kept.messages > 0 { size } else { 0 };
+            kept.bytes += size;
+            kept.messages += 1;
+        }
+        kept
     }
 
     /// Forgets everything but what has been counted.

@@ -26,12 +26,10 @@ use crate::stream::Stream;
 mod key;
 mod lane;
 mod outbox;
-mod windows;
 
 use key::Key;
 pub(crate) use lane::Lanes;
 use outbox::{Declined, Offer, Outbox, Stage};
-pub(crate) use windows::Windows;
 
 /// What happens to a client that reads too slowly: its outbox is full when something is published
 /// on a channel that it listens to, or to everybody. Publishing never waits.
@@ -180,17 +178,24 @@ impl Session {
     }
 
     /// What is kept of this session in a type of its handler's own, made when it is asked for
-    /// first. There is one thing of each type. It lives as long as there is a handle on the session.
+    /// first. There is one thing of each type, and what is made in vain, because another thread was
+    /// faster, is dropped. It lives as long as there is a handle on the session: one inside of it
+    /// would keep both for ever.
     pub fn keep<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> &T {
-        let mut make = Some(make);
+        if let Some(thing) = self.kept() {
+            return thing;
+        }
+        let mut made = Box::new(Kept { thing: Box::new(make()), next: OnceLock::new() });
         let mut place = &self.0.kept;
         loop {
-            let kept = place.get_or_init(|| {
-                // Nobody else fills this place: it is the last in which anything is made.
-                let thing = make.take().map(|make| Box::new(make()) as Box<_>);
-                let thing = thing.unwrap_or_else(|| unreachable!("a place is filled once"));
-                Box::new(Kept { thing, next: OnceLock::new() })
-            });
+            made = match place.set(made) {
+                Ok(()) => match self.kept() {
+                    Some(thing) => return thing,
+                    None => unreachable!("it was put there just now"),
+                },
+                Err(made) => made,
+            };
+            let Some(kept) = place.get() else { unreachable!("a place that is taken") };
             match kept.thing.downcast_ref() {
                 Some(thing) => return thing,
                 None => place = &kept.next,
@@ -378,6 +383,11 @@ impl Session {
         Arc::ptr_eq(&self.0.terms.metrics, metrics)
     }
 
+    /// From how many bytes on its client gets messages compressed, if that was agreed on.
+    pub(crate) fn compression_min_size(&self) -> usize {
+        self.0.terms.compression_min_size
+    }
+
     /// What was agreed on compression.
     pub(crate) fn deflate(&self) -> Option<Deflate> {
         self.0.deflate
@@ -460,7 +470,6 @@ impl Session {
     }
 
     /// The end, once it is decided.
-    #[cfg(test)]
     pub(crate) fn decided(&self) -> Option<End> {
         self.outbox().ending.as_ref().map(|ending| ending.end.clone())
     }

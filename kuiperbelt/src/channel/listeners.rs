@@ -3,7 +3,8 @@
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::session::{Session, Windows};
+use crate::message::Windows;
+use crate::session::Session;
 
 /// Listeners that are served before others may come or go: some microseconds.
 const STRETCH: usize = 128;
@@ -16,8 +17,8 @@ pub(super) struct Listeners {
     /// Places that were vacant when they were left; those beyond the end are gone since.
     vacant: Vec<u32>,
     count: usize,
-    /// How many of them have agreed on compression.
-    compressing: usize,
+    /// What those have agreed on who get compressed messages.
+    windows: Option<Box<Windows>>,
     /// Nobody may come any more: the channel is forgotten.
     is_closed: bool,
     /// Whether the channel is listed as empty; it may have listeners again.
@@ -38,10 +39,12 @@ impl Listeners {
         if self.is_closed {
             return None;
         }
-        let compresses = session.deflate().is_some();
+        let (deflate, min_size) = (session.deflate(), session.compression_min_size());
         let place = self.place(session)?;
         self.count += 1;
-        self.compressing += usize::from(compresses);
+        if let Some(deflate) = deflate {
+            self.windows.get_or_insert_default().add(deflate, min_size);
+        }
         Some(place)
     }
 
@@ -60,8 +63,12 @@ impl Listeners {
     /// Frees a place that was given.
     pub(super) fn remove(&mut self, place: u32) {
         let gone = self.places[place as usize].take();
-        let compressed = gone.is_some_and(|session| session.deflate().is_some());
-        self.compressing -= usize::from(compressed);
+        if let Some(deflate) = gone.and_then(|session| session.deflate())
+            && let Some(windows) = &mut self.windows
+        {
+            windows.remove(deflate);
+            self.windows.take_if(|windows| windows.is_empty());
+        }
         self.count -= 1;
         if self.count == 0 {
             self.places = Vec::new();
@@ -79,13 +86,9 @@ impl Listeners {
         !std::mem::replace(&mut self.is_closed, true)
     }
 
-    /// The compressed forms that they will ask for; `None` if there are no such.
-    pub(super) fn windows(&self) -> Option<Windows> {
-        (self.compressing > 0).then(|| {
-            let mut windows = Windows::default();
-            self.places.iter().flatten().for_each(|session| windows.see(session));
-            windows
-        })
+    /// What those have agreed on who get compressed messages, if there are such.
+    pub(super) fn windows(&self) -> Option<Box<Windows>> {
+        self.windows.clone()
     }
 
     /// Calls `deliver` for everybody, and counts those for whom it returns true.

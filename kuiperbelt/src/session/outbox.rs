@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::{Ending, SlowConsumer, Terms, Traffic};
 use crate::message::End;
-use crate::outgoing::{Batch, Outgoing};
+use crate::outgoing::{Batch, Outgoing, Undroppable};
 use crate::stream::Stream;
 
 /// How long a slow consumer has to take what was half written to it.
@@ -140,6 +140,10 @@ impl Outbox {
         let is_taken = self.has_place(terms, frame.len()) || self.make_room(terms, frame.len());
         if is_taken {
             self.outgoing.published(frame);
+            // What was dropped may have made room for more.
+            if self.line.is_some() {
+                self.grant(terms);
+            }
         }
         is_taken
     }
@@ -172,11 +176,12 @@ impl Outbox {
             }
             SlowConsumer::DropNewest => {}
             SlowConsumer::DropOldest => {
-                while !self.has_place(terms, size) && self.outgoing.drop_oldest() {
-                    metrics.slow_dropped_oldest.increment();
-                    self.dropped = self.dropped.saturating_add(1);
-                }
-                if self.has_place(terms, size) {
+                // Nothing is dropped in vain.
+                if self.would_fit(terms, size) {
+                    while !self.has_place(terms, size) && self.outgoing.drop_oldest() {
+                        metrics.slow_dropped_oldest.increment();
+                        self.dropped = self.dropped.saturating_add(1);
+                    }
                     return true;
                 }
             }
@@ -243,6 +248,19 @@ impl Outbox {
             Some(queue) => self.outgoing.messages() <= queue,
             None => self.fits(terms, offer.frame.as_ref().map_or(0, Bytes::len)),
         }
+    }
+
+    /// The same, if everything were dropped that may be.
+    fn would_fit(&self, terms: &Terms, size: usize) -> bool {
+        let Undroppable { messages, bytes, waiting_bytes } = self.outgoing.undroppable();
+        if self.stage == Stage::Establishing {
+            let waiting = if self.has_first { waiting_bytes } else { bytes };
+            return messages <= terms.outbox_messages
+                && (waiting == 0 || waiting + size <= terms.outbox_bytes);
+        }
+        let waiting = messages.saturating_sub(1);
+        waiting == 0
+            || (waiting < terms.outbox_messages && waiting_bytes + size <= terms.outbox_bytes)
     }
 
     /// Whether so many more bytes are within the bounds of the outbox.

@@ -316,6 +316,35 @@ async fn what_was_sent_is_not_dropped_for_what_is_published() {
     assert_eq!(connected.session.traffic().queued_messages, 4);
 }
 
+/// A message that would not fit whatever is dropped takes nobody else's place.
+#[tokio::test]
+async fn nothing_is_dropped_in_vain() {
+    let connected = Connected::bounded(10, 100, SlowConsumer::DropOldest);
+    for text in ["being written", "waits"] {
+        assert_eq!(connected.send(text), ACCEPTED);
+    }
+    assert_eq!(publish(&connected.session, 5), 5);
+    assert!(!connected.session.publish(&Message::text(&"x".repeat(200))));
+    assert_eq!(connected.session.traffic().dropped, 1);
+    assert_eq!(connected.session.traffic().queued_messages, 7);
+}
+
+/// Where something was dropped, those in line have room again.
+#[tokio::test]
+async fn who_waits_is_let_in_where_something_was_dropped() {
+    let connected = Connected::bounded(10, 100, SlowConsumer::DropOldest);
+    assert_eq!(connected.send("being written"), ACCEPTED);
+    for _ in 0..2 {
+        assert!(connected.session.publish(&Message::text(&"x".repeat(43))));
+    }
+    let message = Message::text(&"y".repeat(40));
+    let mut waiting = Box::pin(connected.session.send(&message, None));
+    assert!((&mut waiting).now_or_never().is_none());
+    assert!(connected.session.publish(&Message::text(&"z".repeat(9))));
+    assert_eq!(waiting.now_or_never(), ACCEPTED);
+    assert_eq!(connected.session.traffic().dropped, 1);
+}
+
 /// D13: nobody is held back while a session is established, so messages count, however small.
 #[tokio::test]
 async fn what_is_published_before_a_session_is_established() {
@@ -333,6 +362,26 @@ async fn what_is_published_before_a_session_is_established() {
 }
 
 #[test]
+fn one_thing_of_each_type_is_kept_whoever_asks_first() {
+    for _ in 0..200 {
+        let session = Connected::with(0).session;
+        let start = std::sync::Barrier::new(4);
+        let kept: Vec<(u8, u16)> = std::thread::scope(|scope| {
+            let ask = |own: u8| {
+                let (session, start) = (&session, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    (*session.keep(|| own), *session.keep(|| u16::from(own)))
+                })
+            };
+            let asking: Vec<_> = (0..4).map(ask).collect();
+            asking.into_iter().map(|asked| asked.join().unwrap()).collect()
+        });
+        assert!(kept.iter().all(|found| found == &kept[0]), "{kept:?}");
+    }
+}
+
+#[test]
 fn what_is_kept_of_a_session() {
     let session = Connected::with(0).session;
     assert_eq!(session.kept::<String>(), None);
@@ -340,6 +389,9 @@ fn what_is_kept_of_a_session() {
     assert_eq!(session.clone().keep(|| "second".to_owned()), "first");
     assert_eq!(session.kept::<String>().unwrap(), "first");
     assert_eq!(session.kept::<usize>(), None);
+    // Who makes something may keep something else for it.
+    let outer = session.keep(|| vec![*session.keep(|| 'c')]);
+    assert_eq!((outer, session.kept()), (&vec!['c'], Some(&'c')));
     // Others keep their own.
     assert_eq!(*session.keep(|| 5_usize), 5);
     assert_eq!(*session.keep(|| 6_usize), 5);
