@@ -54,7 +54,7 @@ async fn next(
             Ok(accepted) => return Some(accepted),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                error!(error = %error, "cannot accept connections: raise the limit of open files");
+                error!(error = %error, "cannot accept connections: raise the limit of open files, or free memory");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

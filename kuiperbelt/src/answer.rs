@@ -1,4 +1,4 @@
-//! Small HTTP answers: the plain-text ones that the gateway gives of itself.
+//! HTTP answers, and small ones in plain text.
 
 use std::fmt;
 use std::future::Future;

@@ -1,4 +1,4 @@
-//! Seam: how the messages of the Rocket protocol are written. A [`Codec`] reads an event with its
+//! How the messages of the Rocket protocol are written. A [`Codec`] reads an event with its
 //! payload from a client's message, and writes replies and broadcasts. [`Json`] is what Rocket
 //! speaks of old; `MessagePack` (feature `msgpack`) says the same in fewer bytes.
 //!

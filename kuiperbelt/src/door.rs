@@ -95,7 +95,12 @@ impl Doors {
         Self::new(Arc::new(|_| answer::not_found().into()))
     }
 
-    /// Adds a door. A path that does not begin with `/` is never taken.
+    /// Adds a door. A path that does not begin with `/`, or has a query, `//`, `.` or `..` in it, is
+    /// one that nobody can ask for.
+    ///
+    /// # Errors
+    ///
+    /// The path has a door already.
     pub fn add(&mut self, path: &str, lead: Lead) -> Result<(), SamePath> {
         if self.doors.iter().any(|(other, _)| other == path) {
             return Err(SamePath(path.to_owned()));

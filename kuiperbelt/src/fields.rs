@@ -67,6 +67,10 @@ impl Fields {
     }
 
     /// The value of the field at a place below [`len`](Self::len).
+    ///
+    /// # Panics
+    ///
+    /// At a place that is not below.
     pub fn value(&self, at: usize) -> &[u8] {
         let place = self.places[at];
         self.at(place.value, place.value_length)

@@ -26,8 +26,10 @@ use crate::session::Session;
 /// * While `receive` runs, sends to the session go on and pings are answered.
 /// * The handler logs its own failures; the library logs what happens on the socket.
 pub trait Handler: Send + Sync + 'static {
-    /// Judges a client whose handshake and Origin are in order. `request` is the client's, whole.
-    /// Unless a handler says otherwise everybody is let in, without a key.
+    /// Judges a client whose handshake and Origin are in order. `request` is the client's, whole, and
+    /// its extensions have the [`SocketAddr`](std::net::SocketAddr) that it comes from, unless that
+    /// is a Unix socket. Unless a handler says otherwise everybody is let in, without a key. One that
+    /// panics here ends the connection without an answer.
     fn connect(&self, _request: Parts) -> impl Future<Output = Result<Admission, Refusal>> + Send {
         std::future::ready(Ok(Admission::default()))
     }

@@ -58,7 +58,7 @@ impl SocketDoor {
         let metrics = hub.metrics();
         metrics.total_connections.increment();
         let counted = Raised::new(metrics, |metrics| &metrics.connections);
-        let Request { method, uri, fields, body, .. } = request;
+        let Request { method, uri, fields, body, peer } = request;
         let headers = fields.to_map().map_err(|refused| {
             metrics.connect_errors.increment();
             error!(error = %refused, "cannot upgrade");
@@ -69,6 +69,9 @@ impl SocketDoor {
         *request.uri_mut() = uri;
         *request.version_mut() = version;
         *request.headers_mut() = headers;
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
         let (request, ()) = request.into_parts();
         let accept = self.check(&request).map_err(|rejection| {
             metrics.connect_errors.increment();

@@ -1,5 +1,5 @@
-//! HTTP/1.1 as a server speaks it (RFC 9112): heads, bodies and answers as bytes, and the wire that
-//! they come and go on. Nothing here knows a path; which request follows which is `exchange.rs`.
+//! HTTP/1.1 (RFC 9112) as bytes. Of what a server needs of it only the chunked coding is for others,
+//! such as clients.
 
 mod chunked;
 mod date;

@@ -90,4 +90,3 @@ pub use server::Server;
 pub use session::{SendError, Session, SlowConsumer, Traffic, TrySendError};
 pub use tls::{Tls, TlsError};
 pub use tokio::time::Instant;
-pub use tokio_util::sync::CancellationToken;

@@ -1,5 +1,5 @@
 //! Listeners: bound sockets, TCP or Unix, with TLS or without, and the connections that they accept.
-//! What becomes of those is `server.rs`'s.
+//! What becomes of those is `accept.rs`'s.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

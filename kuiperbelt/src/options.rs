@@ -7,6 +7,9 @@ use http::HeaderMap;
 
 use crate::session::SlowConsumer;
 
+/// More than anybody means by a time-out, 100 years; a later point in time may not exist.
+pub(crate) const LONGEST_TIMEOUT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// What a WebSocket door does with its connections, beyond what its
 /// [`Handler`](crate::Handler) decides.
 pub struct Options {
@@ -16,17 +19,17 @@ pub struct Options {
     /// How many messages may wait for one client behind the one that is being written, at least 1.
     pub outbox_messages: usize,
     /// How many bytes may, frame headers included, whichever is reached first; also while the
-    /// handler establishes the session, when nothing is written and messages are not counted. A
-    /// message that finds none waiting is always taken, however large.
+    /// handler establishes the session, when nothing is written and of messages only those are
+    /// counted that are published. A message that finds none waiting is always taken, however large.
     pub outbox_bytes: usize,
     /// How many messages, of any size, [`Session::send`](crate::Session::send) and its kin let wait
     /// instead; 0 takes one only when nothing is being written. `None`: the bounds of the outbox.
     pub send_queue: Option<usize>,
     /// What happens to a client whose outbox is full when something is published.
     pub slow_consumer: SlowConsumer,
-    /// A session without traffic for so long ends.
+    /// A session without traffic for so long ends, by close code 1001.
     pub idle_timeout: Option<Duration>,
-    /// A socket that takes no byte for so long ends its session.
+    /// A socket that takes no byte for so long ends its session; its handler is told 1006.
     pub write_timeout: Option<Duration>,
     /// From how many bytes on messages travel compressed, both ways, with clients that offer
     /// permessage-deflate (RFC 7692). `None` negotiates no compression.
@@ -61,12 +64,11 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Time-outs that nobody lives to see are none: points in time so late may not exist.
+    /// Time-outs that nobody lives to see are none.
     pub(crate) fn within_time(self) -> Self {
-        const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
         Self {
-            idle_timeout: self.idle_timeout.filter(|timeout| *timeout < LONGEST),
-            write_timeout: self.write_timeout.filter(|timeout| *timeout < LONGEST),
+            idle_timeout: self.idle_timeout.filter(|timeout| *timeout < LONGEST_TIMEOUT),
+            write_timeout: self.write_timeout.filter(|timeout| *timeout < LONGEST_TIMEOUT),
             ..self
         }
     }

@@ -22,7 +22,7 @@ use crate::handshake::SocketDoor;
 use crate::hub::Hub;
 use crate::listener::{Listener, is_of_elsewhere};
 use crate::message::End;
-use crate::options::Options;
+use crate::options::{LONGEST_TIMEOUT, Options};
 use crate::tls::Tls;
 
 /// What of the time for the stop is kept for sessions and their handlers, whatever requests take.
@@ -30,9 +30,6 @@ const RESERVE: Duration = Duration::from_secs(2);
 
 /// How every session ends at a stop.
 const GOING_AWAY: End = End::new(CloseCode::GOING_AWAY, "going away");
-
-/// More than anybody means by a time-out; a later point in time may not exist.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// Doors, and the hub of whoever comes in by them.
 ///
@@ -52,7 +49,8 @@ impl Server {
         Self::of(&Hub::new())
     }
 
-    /// The same, for sessions of a hub.
+    /// The same, for sessions of a hub. A stop ends all sessions of the hub for good, those that
+    /// came by another server too.
     pub fn of(hub: &Arc<Hub>) -> Self {
         Self {
             hub: Arc::clone(hub),
@@ -68,7 +66,8 @@ impl Server {
         &self.hub
     }
 
-    /// Puts a handler behind a path, for WebSockets. How paths are matched is said at [`Doors`].
+    /// Puts a handler behind a path, for WebSockets. How paths are matched, and which never are, is
+    /// said at [`Doors`] and [`Doors::add`].
     ///
     /// # Errors
     ///
@@ -117,7 +116,7 @@ impl Server {
 
     /// The longest that a stop takes, 10 s unless set.
     pub fn stop_timeout(&mut self, timeout: Duration) -> &mut Self {
-        self.stop_timeout = timeout.min(LONGEST);
+        self.stop_timeout = timeout.min(LONGEST_TIMEOUT);
         self
     }
 

@@ -268,6 +268,10 @@ impl Session {
     /// Ends the session after everything accepted so far and, if given, a last word. Waits for
     /// room like [`send`](Self::send); from its acceptance on nothing else is accepted and the
     /// end is decided, whatever happens on the socket.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]: neither the last word nor the end is accepted.
     pub async fn close(
         &self,
         last_word: Option<&Message>,

@@ -25,13 +25,13 @@ use std::time::Duration;
 use http::StatusCode;
 use http::request::Parts;
 use kuiperbelt::{
-    Admission, CancellationToken, CloseCode, End, Handler, Hub, Message, Received, Refusal,
-    Session, Tls, answer,
+    Admission, CloseCode, End, Handler, Hub, Message, Received, Refusal, Session, Tls, answer,
 };
 use rustls::crypto::ring;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tungstenite::WebSocket;
 use tungstenite::protocol::CloseFrame;
 
@@ -63,6 +63,8 @@ impl Handler for Diary {
             let answer = answer::status(StatusCode::FORBIDDEN);
             return Err(Refusal { answer, is_error: false, admitted: None });
         };
+        let peer: &SocketAddr = request.extensions.get().unwrap();
+        assert!(peer.ip().is_loopback());
         self.write(key.as_bytes(), |entry| entry.admitted += 1);
         Ok(Admission::under(key))
     }

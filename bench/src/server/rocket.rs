@@ -4,7 +4,7 @@
 //!
 //! Compared in fan-out, unicast and idle memory: no backend is asked about connections or told of
 //! messages. A message is a JSON object with the payload in it, 42 bytes more for the channel of
-//! all. `ekbo` reads what is published as JSON, writes it anew, and logs a line about it.
+//! all. `ekbo` reads what is published as JSON and writes it anew.
 
 use std::path::PathBuf;
 use std::process::Command;

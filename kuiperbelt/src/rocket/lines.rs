@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 const TARGET: &str = "kuiperbelt::rocket";
 
 /// The most that is shown of a channel's name, in characters.
-const LONGEST_NAME: usize = 64;
+const LONGEST_SHOWN: usize = 64;
 
 /// The lines of one connection. Those of its life and those of its messages are bounded apart, as
 /// the latter are seldom looked at.
@@ -107,7 +107,7 @@ pub(super) struct Shown<'a>(pub(super) &'a str);
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = self.0.chars();
-        rest.by_ref().take(LONGEST_NAME).try_for_each(|char| match char.is_control() {
+        rest.by_ref().take(LONGEST_SHOWN).try_for_each(|char| match char.is_control() {
             true => write!(f, "{}", char.escape_default()),
             false => f.write_char(char),
         })?;

@@ -8,15 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::request::Parts;
-use kuiperbelt::{
-    Admission, CancellationToken, Channels, End, Handler, Hub, Message, Refusal, Server, Session,
-};
+use kuiperbelt::{Admission, Channels, End, Handler, Hub, Message, Refusal, Server, Session};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
