@@ -260,7 +260,9 @@ impl Channels {
         let mut page = Page::new(limit);
         for shard in &self.by_name {
             for channel in shard.lock().iter() {
-                if after.is_none_or(|after| *channel.name > *after) {
+                if after.is_none_or(|after| *channel.name > *after)
+                    && page.picks(|greatest: &Named| channel.name < greatest.0.name)
+                {
                     page.offer(Named(Arc::clone(channel)));
                 }
             }

@@ -113,7 +113,9 @@ impl Hub {
         let mut page = Page::new(limit);
         for shard in &self.shards {
             for session in shard.read().by_key.iter() {
-                if after.is_none_or(|after| session.key() > after) {
+                if after.is_none_or(|after| session.key() > after)
+                    && page.picks(|greatest: &ByKey| session.key() < greatest.0.key())
+                {
                     page.offer(ByKey(session.clone()));
                 }
             }

@@ -156,6 +156,19 @@ impl Outbox {
                 || self.outgoing.messages() <= terms.outbox_messages)
     }
 
+    /// Whether it would be, if everything were dropped that may be.
+    fn would_fit(&self, terms: &Terms, size: usize) -> bool {
+        let Undroppable { messages, bytes, waiting_bytes } = self.outgoing.undroppable();
+        if self.stage == Stage::Establishing {
+            let waiting = if self.has_first { waiting_bytes } else { bytes };
+            return messages <= terms.outbox_messages
+                && (waiting == 0 || waiting + size <= terms.outbox_bytes);
+        }
+        let waiting = messages.saturating_sub(1);
+        waiting == 0
+            || (waiting < terms.outbox_messages && waiting_bytes + size <= terms.outbox_bytes)
+    }
+
     /// Does what happens at a full outbox. Whether the message is taken, which has so many bytes.
     #[cold]
     fn make_room(&mut self, terms: &Terms, size: usize) -> bool {
@@ -248,19 +261,6 @@ impl Outbox {
             Some(queue) => self.outgoing.messages() <= queue,
             None => self.fits(terms, offer.frame.as_ref().map_or(0, Bytes::len)),
         }
-    }
-
-    /// The same, if everything were dropped that may be.
-    fn would_fit(&self, terms: &Terms, size: usize) -> bool {
-        let Undroppable { messages, bytes, waiting_bytes } = self.outgoing.undroppable();
-        if self.stage == Stage::Establishing {
-            let waiting = if self.has_first { waiting_bytes } else { bytes };
-            return messages <= terms.outbox_messages
-                && (waiting == 0 || waiting + size <= terms.outbox_bytes);
-        }
-        let waiting = messages.saturating_sub(1);
-        waiting == 0
-            || (waiting < terms.outbox_messages && waiting_bytes + size <= terms.outbox_bytes)
     }
 
     /// Whether so many more bytes are within the bounds of the outbox.
