@@ -11,6 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
+use crate::fields::Fields;
 use crate::http1::{CONTINUE, Decoder, Framing, InvalidChunk, Wire};
 
 /// How long a client may go on sending a body that nobody wants.
@@ -68,12 +69,46 @@ impl Body {
 
     /// The next piece, which is never empty, or `None` at the end. Nothing follows an error.
     pub async fn next(&mut self) -> Option<Result<Bytes, BodyError>> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// The same, for those who wait for other things besides.
+    pub fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
         match &mut self.0 {
-            Source::Whole(bytes) if bytes.is_empty() => None,
-            Source::Whole(bytes) => Some(Ok(mem::take(bytes))),
-            Source::Arriving(arriving) => {
-                poll_fn(|context| arriving.lock().poll_next(context)).await
-            }
+            Source::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Source::Whole(bytes) => Poll::Ready(Some(Ok(mem::take(bytes)))),
+            Source::Arriving(arriving) => arriving.lock().poll_next(context),
+        }
+    }
+
+    /// How many bytes of it are still to come, as it was announced; `None` for a body in chunks.
+    pub fn length(&self) -> Option<u64> {
+        match &self.0 {
+            Source::Whole(bytes) => Some(bytes.len() as u64),
+            Source::Arriving(arriving) => match &arriving.lock().decoder {
+                Decoder::Length(left) => Some(*left),
+                Decoder::Chunked(..) => None,
+            },
+        }
+    }
+
+    /// Whether its client waits for `100 Continue` (RFC 9110 section 10.1.1), which it gets when the
+    /// body is read first.
+    pub fn awaits_continue(&self) -> bool {
+        match &self.0 {
+            Source::Whole(_) => false,
+            Source::Arriving(arriving) => !arriving.lock().invitation.is_empty(),
+        }
+    }
+
+    /// The trailer fields (RFC 9112 section 7.1.2) of a body that is read to its end.
+    pub fn trailers(&self) -> Fields {
+        match &self.0 {
+            Source::Whole(_) => Fields::default(),
+            Source::Arriving(arriving) => arriving.lock().decoder.trailers(),
         }
     }
 }
@@ -98,16 +133,32 @@ impl fmt::Debug for Body {
 }
 
 /// A body on its way in, and the wire that it comes on, shared by the one who reads it and the one
-/// who goes on with the connection.
+/// who goes on with the connection; if the answer is written piece by piece, by a third.
 #[derive(Debug)]
 pub(crate) struct Arriving {
     /// Gone when the connection goes on.
     wire: Option<Wire>,
+    /// How far an answer has come that is written piece by piece.
+    pub(crate) progress: Progress,
     decoder: Decoder,
     /// What the client is to be sent before it sends the body.
     invitation: &'static [u8],
     /// Whether the body will never be complete.
     is_broken: bool,
+}
+
+/// How far an answer has come that is written piece by piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Progress {
+    #[default]
+    NotBegun,
+    /// The client has a part of it. Whether only the end of the connection would tell it where the
+    /// answer ends.
+    Begun { ends_with_connection: bool },
+    /// The client has all of it. Whether it may ask for more.
+    Complete { is_kept: bool },
+    /// The connection is somebody else's.
+    Switched,
 }
 
 /// What has become of a body when its request is answered.
@@ -128,18 +179,39 @@ impl Arriving {
         framing: Framing,
         is_expected: bool,
     ) -> (Body, Arc<Mutex<Self>>) {
-        let arriving = Arc::new(Mutex::new(Self {
-            wire: Some(wire),
-            decoder: Decoder::new(framing),
-            invitation: if is_expected { CONTINUE } else { &[] },
-            is_broken: false,
-        }));
+        let invitation = if is_expected { CONTINUE } else { &[] };
+        let arriving = Self::of(wire, Decoder::new(framing), invitation);
         (Body(Source::Arriving(Arc::clone(&arriving))), arriving)
+    }
+
+    /// A wire on which nothing of a body is left.
+    pub(crate) fn complete(wire: Wire) -> Arc<Mutex<Self>> {
+        Self::of(wire, Decoder::Length(0), &[])
+    }
+
+    fn of(wire: Wire, decoder: Decoder, invitation: &'static [u8]) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self {
+            wire: Some(wire),
+            progress: Progress::default(),
+            decoder,
+            invitation,
+            is_broken: false,
+        }))
+    }
+
+    /// The wire, whatever is left on it, until the connection goes on.
+    pub(crate) fn wire(&self) -> Option<&Wire> {
+        self.wire.as_ref()
+    }
+
+    /// Whether the body is read to its end.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.decoder.is_complete()
     }
 
     /// The wire, if nothing of the body is left on it.
     pub(crate) fn free_wire(&self) -> Option<&Wire> {
-        self.wire.as_ref().filter(|_| self.decoder.is_complete())
+        self.wire.as_ref().filter(|_| self.is_complete())
     }
 
     /// Takes the wire back, once. Whoever still reads the body has [`BodyError::Ended`].

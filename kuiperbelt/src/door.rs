@@ -2,13 +2,17 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 
-use http::Uri;
+use http::header::{CONNECTION, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use http::{HeaderName, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::answer::{self, Answer, Answering};
+use crate::answer_writer::AnswerWriter;
 use crate::handshake::SocketDoor;
 use crate::request::Request;
 
@@ -36,6 +40,12 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 /// An HTTP service behind a door.
 pub type Service = Arc<dyn Fn(Request) -> Answering + Send + Sync>;
 
+/// A service that writes its answer piece by piece, or takes the connection over. Its future is
+/// dropped when the connection breaks, and a [`Tunnel`](crate::Tunnel) in it when the server stops; a
+/// client that has merely ended its side is still answered.
+pub type Relay =
+    Arc<dyn Fn(Request, AnswerWriter) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
 /// What a door leads to.
 #[derive(Clone)]
 pub enum Lead {
@@ -43,19 +53,31 @@ pub enum Lead {
     Socket(Arc<SocketDoor>),
     /// Plain HTTP.
     Http(Service),
+    /// Anything.
+    Relay(Relay),
 }
 
 /// The doors of one listener.
 ///
 /// A path is taken exactly, case-sensitive and percent-decoded; one that ends in `/` takes
 /// everything below it, the longest such path first. A request path with `//`, `.` or `..` in it
-/// is sent to its clean form by 301, and so is the path of a subtree without its slash.
+/// is sent to its clean form by 301, and so is the path of a subtree without its slash; where a relay
+/// stands behind all other paths, only if the clean form has a door.
 #[derive(Clone)]
 pub struct Doors {
     doors: Vec<(String, Lead)>,
     /// Paths of subtrees with one name below, which may be anything.
     with_names: Vec<String>,
-    otherwise: Service,
+    /// Doors that are chosen by a subprotocol, before any path is looked at.
+    subprotocols: Vec<SubprotocolDoor>,
+    otherwise: Lead,
+}
+
+#[derive(Clone)]
+struct SubprotocolDoor {
+    names: Vec<String>,
+    path: Option<String>,
+    door: Arc<SocketDoor>,
 }
 
 /// Two doors cannot have one path.
@@ -73,6 +95,7 @@ impl From<SamePath> for io::Error {
 pub(crate) enum Way<'a> {
     Socket(&'a SocketDoor),
     Http(&'a Service),
+    Relay(&'a Relay),
     /// To another path, which the answer names.
     Moved(Answer),
 }
@@ -87,7 +110,13 @@ enum Found {
 impl Doors {
     /// No doors: every request goes to `otherwise`.
     pub fn new(otherwise: Service) -> Self {
-        Self { doors: Vec::new(), with_names: Vec::new(), otherwise }
+        Self::before(Lead::Http(otherwise))
+    }
+
+    /// No doors: every request goes to `relay`, its target being what it may: any of RFC 9112 section
+    /// 3.2 but the authority form, and any that is none of them but has no blank in it.
+    pub fn relaying(relay: Relay) -> Self {
+        Self::before(Lead::Relay(relay))
     }
 
     /// No doors: every request is answered 404.
@@ -121,16 +150,44 @@ impl Doors {
         Ok(())
     }
 
-    /// Where a request to this target goes.
-    pub(crate) fn way(&self, target: &Uri) -> Way<'_> {
-        match self.find(target.path(), target.query()) {
-            Found::Door(index) => match &self.doors[index].1 {
-                Lead::Socket(door) => Way::Socket(door),
-                Lead::Http(service) => Way::Http(service),
-            },
-            Found::Moved(location) => Way::Moved(answer::moved(&location)),
-            Found::Nothing => Way::Http(&self.otherwise),
+    /// Adds a door for the WebSocket handshakes that offer one of the subprotocols, on any path or on
+    /// this one. It goes before all doors that have a path alone, and of several the first.
+    pub fn add_subprotocols(
+        &mut self,
+        names: Vec<String>,
+        path: Option<String>,
+        door: Arc<SocketDoor>,
+    ) {
+        self.subprotocols.push(SubprotocolDoor { names, path, door });
+    }
+
+    /// What stands behind all other paths, if it takes whatever comes.
+    pub(crate) const fn relay(&self) -> Option<&Relay> {
+        match &self.otherwise {
+            Lead::Relay(relay) => Some(relay),
+            Lead::Http(_) | Lead::Socket(_) => None,
         }
+    }
+
+    /// Where a request goes.
+    pub(crate) fn way(&self, request: &Request) -> Way<'_> {
+        if let Some(door) = self.subprotocols.iter().find(|door| door.takes(request)) {
+            return Way::Socket(&door.door);
+        }
+        let lead = match self.find(request.uri.path(), request.uri.query()) {
+            Found::Door(index) => &self.doors[index].1,
+            Found::Moved(location) => return Way::Moved(answer::moved(&location)),
+            Found::Nothing => &self.otherwise,
+        };
+        match lead {
+            Lead::Socket(door) => Way::Socket(door),
+            Lead::Http(service) => Way::Http(service),
+            Lead::Relay(relay) => Way::Relay(relay),
+        }
+    }
+
+    const fn before(otherwise: Lead) -> Self {
+        Self { doors: Vec::new(), with_names: Vec::new(), subprotocols: Vec::new(), otherwise }
     }
 
     fn find(&self, raw: &str, query: Option<&str>) -> Found {
@@ -148,23 +205,33 @@ impl Doors {
             && !self.is_name(raw)
             && let Some(clean) = clean(&path)
         {
-            return moved(&clean);
+            let is_ours = self.relay().is_none()
+                || self.lacks_slash(clean.as_bytes())
+                || self.door(clean.as_bytes()).is_some();
+            return if is_ours { moved(&clean) } else { Found::Nothing };
         }
-        let is = |door: &str, path: &[u8]| door.starts_with('/') && door.as_bytes() == path;
-        if let Some(index) = self.doors.iter().position(|(door, _)| is(door, &path)) {
-            return Found::Door(index);
-        }
-        let is_below = |door: &str| door.strip_suffix('/').is_some_and(|door| is(door, &path));
-        if self.doors.iter().any(|(door, _)| is_below(door)) {
-            return moved(&(String::from_utf8_lossy(&path) + "/"));
-        }
-        let subtrees = self.doors.iter().enumerate().filter(|(_, (door, _))| {
-            door.starts_with('/') && door.ends_with('/') && path.starts_with(door.as_bytes())
-        });
-        match subtrees.max_by_key(|(_, (door, _))| door.len()) {
-            Some((index, _)) => Found::Door(index),
+        match self.door(&path) {
+            Some(index) if self.doors[index].0.as_bytes() == &*path => Found::Door(index),
+            _ if self.lacks_slash(&path) => moved(&(String::from_utf8_lossy(&path) + "/")),
+            Some(index) => Found::Door(index),
             None => Found::Nothing,
         }
+    }
+
+    /// The door that takes a path, which is decoded and clean.
+    fn door(&self, path: &[u8]) -> Option<usize> {
+        if let Some(index) = self.doors.iter().position(|(door, _)| is(door, path)) {
+            return Some(index);
+        }
+        let all = self.doors.iter().enumerate();
+        let subtrees = all.filter(|(_, (door, _))| is_above(door, path));
+        subtrees.max_by_key(|(_, (door, _))| door.len()).map(|(index, _)| index)
+    }
+
+    /// Whether a path is that of a subtree but for its slash.
+    fn lacks_slash(&self, path: &[u8]) -> bool {
+        let is_meant = |door: &str| door.strip_suffix('/').is_some_and(|door| is(door, path));
+        self.doors.iter().any(|(door, _)| is_meant(door))
     }
 
     /// Whether a path, as it was written, is a name behind one of the doors for names.
@@ -172,6 +239,38 @@ impl Doors {
         let mut names = self.with_names.iter().filter_map(|path| raw.strip_prefix(path.as_str()));
         names.any(|name| !matches!(name, "." | "..") && !name.contains('/'))
     }
+}
+
+impl SubprotocolDoor {
+    /// Whether a request is a handshake that offers one of the names, where they are looked for.
+    fn takes(&self, request: &Request) -> bool {
+        let has = |name: &HeaderName, wanted: &[&str], compare: fn(&[u8], &[u8]) -> bool| {
+            let mut values = request.fields.get_all(name);
+            values.any(|value| {
+                let mut items = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+                items.any(|item| wanted.iter().any(|wanted| compare(item, wanted.as_bytes())))
+            })
+        };
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        request.method == Method::GET
+            && has(&UPGRADE, &["websocket"], <[u8]>::eq_ignore_ascii_case)
+            && has(&CONNECTION, &["upgrade"], <[u8]>::eq_ignore_ascii_case)
+            && has(&SEC_WEBSOCKET_PROTOCOL, &names, |one, other| one == other)
+            && self.path.as_ref().is_none_or(|door| {
+                let path: Cow<[u8]> = percent_decode_str(request.uri.path()).into();
+                is(door, &path) || is_above(door, &path)
+            })
+    }
+}
+
+/// Whether a door has this path.
+fn is(door: &str, path: &[u8]) -> bool {
+    door.starts_with('/') && door.as_bytes() == path
+}
+
+/// Whether a path is in the subtree of a door.
+fn is_above(door: &str, path: &[u8]) -> bool {
+    door.starts_with('/') && door.ends_with('/') && path.starts_with(door.as_bytes())
 }
 
 impl fmt::Debug for Doors {

@@ -16,10 +16,11 @@ use tokio::task::coop::consume_budget;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use tracing::debug;
+use tracing::{debug, error};
 
 use crate::answer::{self, Answer, Answering};
-use crate::body::{Arriving, Body, PATIENCE, Remainder};
+use crate::answer_writer::AnswerWriter;
+use crate::body::{Arriving, Body, PATIENCE, Progress, Remainder};
 use crate::door::{Doors, Way};
 use crate::handshake::Welcome;
 use crate::http1::{BadHead, Decoder, Framing, Head, PartialHead, Reply, Wire, names_its_host};
@@ -172,6 +173,7 @@ impl Reception {
                 None => Ok(Next::Nothing),
             },
             Course::Socket(judging) => Box::pin(self.admit(lease, reply, judging)).await,
+            Course::Relay(relaying) => Box::pin(self.relay(lease, reply, relaying)).await,
         }
     }
 
@@ -182,20 +184,33 @@ impl Reception {
         head: Box<Head>,
         peer: Option<SocketAddr>,
     ) -> (Lease, Reply, Course<'_>) {
-        let reply = Reply::to(&head.method, head.version, head.is_kept);
-        let refusal = refusal(&head);
-        let (body, lease) = divide(wire, &head);
+        let mut reply = Reply::to(&head.method, head.version, head.is_kept);
+        let is_secure = wire.stream().speaks_tls();
+        let refusal = refusal(&head, self.doors.relay().is_some());
+        let (body, mut lease) = divide(wire, &head);
         if let Some(answer) = refusal {
             return (lease, reply, Course::Answered(answer));
         }
-        let Head { method, uri, version, fields, .. } = *head;
-        let request = Request { method, uri, fields, body, peer };
-        let course = match self.doors.way(&request.uri) {
+        let Head { method, target, uri, version, fields, .. } = *head;
+        let is_odd = uri.is_none();
+        let uri = uri.unwrap_or_default();
+        let request = Request { method, uri, target, version, fields, body, peer, is_secure };
+        let way = match self.doors.relay() {
+            Some(relay) if is_odd => Way::Relay(relay),
+            _ => self.doors.way(&request),
+        };
+        let course = match way {
             Way::Http(service) => match service(request) {
                 Answering::Now(answer) => Course::Answered(answer),
                 Answering::Later(answering) => Course::Http(answering),
             },
-            Way::Socket(door) => Course::Socket(Box::pin(door.open(request, version))),
+            Way::Socket(door) => Course::Socket(Box::pin(door.open(request))),
+            Way::Relay(relay) => {
+                let shared;
+                (lease, shared) = lease.share();
+                reply.is_kept &= !self.stop.is_cancelled();
+                Course::Relay(relay(request, AnswerWriter::new(shared, reply)))
+            }
             Way::Moved(answer) => Course::Answered(answer),
         };
         (lease, reply, course)
@@ -213,17 +228,34 @@ impl Reception {
             };
         reply.is_kept &= !self.stop.is_cancelled();
         wire.send(reply, &answer).await?;
-        // Over TLS a client says in bytes even that it has nothing more to say.
-        let may_say_more = !wire.ahead.is_empty() || says_close || wire.stream().speaks_tls();
-        match remainder {
-            Remainder::None if reply.is_kept => Ok(Next::Request(wire)),
-            Remainder::None if !may_say_more => Ok(Next::Nothing),
-            Remainder::Some(decoder) if reply.is_kept => Ok(Box::pin(skip(wire, decoder)).await),
-            // The client may be sending still.
-            Remainder::None | Remainder::Some(_) | Remainder::Unknown => {
-                Box::pin(linger(wire)).await;
+        Ok(go_on(wire, remainder, reply.is_kept, says_close).await)
+    }
+
+    /// Has a relay answer, and sees to what is left of the request.
+    async fn relay(
+        &self,
+        lease: Lease,
+        reply: Reply,
+        relaying: Working<'_, ()>,
+    ) -> io::Result<Next> {
+        let is_over = lease.until_broken(relaying, self.stop.cancelled()).await;
+        match lease.progress() {
+            Progress::NotBegun if is_over => {
+                error!(error = "a relay has given no answer", "request failed");
+                let answer = answer::last(StatusCode::INTERNAL_SERVER_ERROR);
+                self.finish(lease, reply, answer).await
+            }
+            Progress::Begun { ends_with_connection: true } => {
+                if let Some((wire, _)) = lease.reclaim() {
+                    wire.stream().abort();
+                }
                 Ok(Next::Nothing)
             }
+            Progress::Complete { is_kept } => match lease.reclaim() {
+                Some((wire, remainder)) => Ok(go_on(wire, remainder, is_kept, !is_kept).await),
+                None => Ok(Next::Nothing),
+            },
+            Progress::NotBegun | Progress::Begun { .. } | Progress::Switched => Ok(Next::Nothing),
         }
     }
 
@@ -253,6 +285,22 @@ impl Reception {
     }
 }
 
+/// What follows an answer, with what is left of its request.
+async fn go_on(wire: Wire, remainder: Remainder, is_kept: bool, says_close: bool) -> Next {
+    // Over TLS a client says in bytes even that it has nothing more to say.
+    let may_say_more = !wire.ahead.is_empty() || says_close || wire.stream().speaks_tls();
+    match remainder {
+        Remainder::None if is_kept => Next::Request(wire),
+        Remainder::None if !may_say_more => Next::Nothing,
+        Remainder::Some(decoder) if is_kept => Box::pin(skip(wire, decoder)).await,
+        // The client may be sending still.
+        Remainder::None | Remainder::Some(_) | Remainder::Unknown => {
+            Box::pin(linger(wire)).await;
+            Next::Nothing
+        }
+    }
+}
+
 /// Tells a client that it is let in. `false` if it does not take it: it holds up neither the end of
 /// its session nor a stop.
 async fn tell(wire: &Wire, reply: Reply, welcome: &Welcome) -> bool {
@@ -271,6 +319,7 @@ enum Course<'a> {
     Answered(Answer),
     Http(Working<'a, Answer>),
     Socket(Working<'a, Result<Welcome, Answer>>),
+    Relay(Working<'a, ()>),
 }
 
 /// The wire while a request is being answered.
@@ -324,6 +373,52 @@ impl Lease {
         .await
     }
 
+    /// Waits until the work is done, or its client's connection is lost: then it is dropped, and this
+    /// is `false`. So it is when the connection has become a tunnel and `stopped` is ready. A client
+    /// that has only ended its side may wait for its answer.
+    async fn until_broken(&self, work: Working<'_, ()>, stopped: impl Future<Output = ()>) -> bool {
+        let Self::Shared(shared) = self else { return false };
+        let (mut work, mut stopped) = (work, pin!(stopped));
+        let mut has_ended = false;
+        poll_fn(|context| {
+            if work.as_mut().poll(context).is_ready() {
+                return Poll::Ready(true);
+            }
+            let shared = shared.lock();
+            if shared.progress == Progress::Switched {
+                return stopped.as_mut().poll(context).map(|()| false);
+            }
+            if let Some(wire) = shared.wire()
+                && !has_ended
+                && wire.stream().poll_hangup(context).is_ready()
+            {
+                has_ended = true;
+                if wire.stream().is_broken() {
+                    return Poll::Ready(false);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Lets the wire be written by whoever answers.
+    fn share(self) -> (Self, Arc<Mutex<Arriving>>) {
+        let shared = match self {
+            Self::Free(wire) => Arriving::complete(wire),
+            Self::Shared(shared) => shared,
+        };
+        (Self::Shared(Arc::clone(&shared)), shared)
+    }
+
+    /// How far an answer has come that is written piece by piece.
+    fn progress(&self) -> Progress {
+        match self {
+            Self::Free(_) => Progress::NotBegun,
+            Self::Shared(shared) => shared.lock().progress,
+        }
+    }
+
     /// Whether the client has hung up, which is looked for only behind the request.
     fn poll_hangup(&self, hangup: &mut Hangup, context: &mut Context<'_>) -> Poll<()> {
         match self {
@@ -372,10 +467,10 @@ impl Hangup {
 }
 
 /// The answer to a request that cannot be trusted, whatever its path.
-fn refusal(head: &Head) -> Option<Answer> {
-    let is_origin_form = head.uri.path().starts_with('/');
+fn refusal(head: &Head, may_be_odd: bool) -> Option<Answer> {
+    let is_usual = head.uri.as_ref().is_some_and(|uri| uri.path().starts_with('/'));
     let names_its_host = names_its_host(head.version, &head.fields);
-    if !names_its_host || !is_origin_form || head.method == Method::CONNECT {
+    if !names_its_host || !(is_usual || may_be_odd) || head.method == Method::CONNECT {
         return Some(answer::last(StatusCode::BAD_REQUEST));
     }
     let expected = head.fields.get(&EXPECT)?;

@@ -53,12 +53,12 @@ impl SocketDoor {
 
     /// Asks the handler about a client whose handshake is in order. Not to be dropped before it is
     /// done: a backend that has admitted the client would never be told of its end.
-    pub(crate) async fn open(&self, request: Request, version: Version) -> Result<Welcome, Answer> {
+    pub(crate) async fn open(&self, request: Request) -> Result<Welcome, Answer> {
         let hub = &self.0.hub;
         let metrics = hub.metrics();
         metrics.total_connections.increment();
         let counted = Raised::new(metrics, |metrics| &metrics.connections);
-        let Request { method, uri, fields, body, peer } = request;
+        let Request { method, uri, version, fields, body, peer, .. } = request;
         let headers = fields.to_map().map_err(|refused| {
             metrics.connect_errors.increment();
             error!(error = %refused, "cannot upgrade");

@@ -1,5 +1,5 @@
 //! HTTP/1.1 (RFC 9112) as bytes. Of what a server needs of it only the chunked coding is for others,
-//! such as clients.
+//! such as clients, and how an answer is framed.
 
 mod chunked;
 mod date;
@@ -15,5 +15,6 @@ pub(crate) use framing::{Decoder, Framing};
 pub(crate) use head::{BadHead, Head};
 pub(crate) use host::names_its_host;
 pub(crate) use partial_head::PartialHead;
-pub(crate) use reply::{CONTINUE, Reply};
+pub use reply::AnswerBody;
+pub(crate) use reply::{CONTINUE, Coding, Reply, push_field};
 pub(crate) use wire::Wire;

@@ -44,6 +44,7 @@
 
 mod accept;
 pub mod answer;
+mod answer_writer;
 mod body;
 mod channel;
 pub mod codec;
@@ -70,13 +71,15 @@ mod stream;
 mod tls;
 
 pub use answer::{Answer, Answering};
+pub use answer_writer::{AnswerWriter, Tunnel};
 pub use body::{Body, BodyError};
 pub use channel::{Channels, LONGEST_NAME, Limits, SubscribeError};
-pub use door::{Doors, Lead, SamePath, Service};
+pub use door::{Doors, Lead, Relay, SamePath, Service};
 pub use fields::{Fields, TooMuch};
 pub use handler::{Admission, Handler, Refusal, Then};
 pub use handshake::SocketDoor;
 pub use http;
+pub use http1::AnswerBody;
 pub use hub::Hub;
 pub use kuiperbelt_websocket::{
     CloseCode, CloseFrame, InvalidClose, Kind, handshake::offered_subprotocols,

@@ -113,6 +113,14 @@ impl Stream {
         self.socket.shutdown_write()
     }
 
+    /// Ends the connection so that the peer does not take what it has for all there is.
+    pub(crate) fn abort(&self) {
+        if let Some(tls) = &self.tls {
+            tls.abandon();
+        }
+        self.socket.reset_when_closed();
+    }
+
     /// The address at the other end, unless it is a Unix socket or has gone.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.socket.peer()

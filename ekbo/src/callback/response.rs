@@ -247,7 +247,7 @@ impl Response {
                 let piece = chunked.next(input)?;
                 let is_complete = chunked.is_complete();
                 let size = match piece {
-                    Piece::Coding(size) => size,
+                    Piece::Coding(size) | Piece::Trailers(size) => size,
                     Piece::Data(size) => {
                         self.take_in_body(&input[..size])?;
                         size

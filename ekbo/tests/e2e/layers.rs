@@ -11,7 +11,7 @@ const LIBRARY: &[&[&str]] = &[
     &["stream"],
     &["codec", "http1", "outgoing"],
     &["body", "session"],
-    &["channel", "handler", "options", "request"],
+    &["answer_writer", "channel", "handler", "options", "request"],
     &["hub"],
     &["rocket", "seat"],
     &["connection"],

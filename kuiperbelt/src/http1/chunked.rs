@@ -1,5 +1,5 @@
 //! The chunked coding of a body (RFC 9112 section 7.1), taken apart as its bytes come. Strict:
-//! lines end in CRLF, and what is not data (extensions, trailers) is bounded and dropped.
+//! lines end in CRLF, and what is not data is bounded: extensions are dropped, trailers told apart.
 
 /// Bytes in extensions and trailers of one body.
 const MAX_ASIDE: usize = 16 * 1024;
@@ -19,6 +19,9 @@ pub enum InvalidChunk {
     /// A control character in an extension or a trailer.
     #[error("control character beside the chunks")]
     Control,
+    /// Trailers that are no header fields, or too many of them.
+    #[error("malformed trailers, or more than 100")]
+    Trailers,
     /// More extensions and trailers than are put up with.
     #[error("extensions and trailers of more than 16 KiB beside the chunks")]
     TooLong,
@@ -39,6 +42,8 @@ pub struct Chunked {
 pub enum Piece {
     /// So many bytes were of the coding itself.
     Coding(usize),
+    /// So many bytes are of the trailer fields, the empty line behind them included.
+    Trailers(usize),
     /// So many bytes are of the body.
     Data(usize),
 }
@@ -83,15 +88,22 @@ impl Chunked {
             }
             return Ok(Piece::Data(size));
         }
+        let are_trailers = self.is_in_trailers();
         let mut read = 0;
         for &byte in input {
             self.take(byte)?;
             read += 1;
-            if matches!(self.expected, Expected::Data | Expected::Nothing) {
+            if self.expected == Expected::Data || self.is_in_trailers() != are_trailers {
                 break;
             }
         }
-        Ok(Piece::Coding(read))
+        Ok(if are_trailers { Piece::Trailers(read) } else { Piece::Coding(read) })
+    }
+
+    /// Whether what comes next belongs to the trailer fields.
+    fn is_in_trailers(&self) -> bool {
+        use Expected::{LastEnd, Trailer, TrailerEnd, TrailerStart};
+        matches!(self.expected, TrailerStart | Trailer | TrailerEnd | LastEnd)
     }
 
     fn take(&mut self, byte: u8) -> Result<(), InvalidChunk> {
@@ -159,7 +171,7 @@ mod tests {
         let (mut input, mut body, mut chunked) = (input.as_ref(), Vec::new(), Chunked::new());
         while !input.is_empty() && !chunked.is_complete() {
             input = match chunked.next(input)? {
-                Piece::Coding(size) => &input[size..],
+                Piece::Coding(size) | Piece::Trailers(size) => &input[size..],
                 Piece::Data(size) => {
                     body.extend_from_slice(&input[..size]);
                     &input[size..]

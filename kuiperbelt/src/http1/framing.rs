@@ -1,12 +1,17 @@
 //! Where the body of a request ends (RFC 9112 section 6), and the body taken apart as its bytes
 //! come. What could be read in two ways is refused: it is how requests are smuggled.
 
+use std::mem;
+
 use bytes::{Buf as _, Bytes};
 use http::Version;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 
 use super::chunked::{Chunked, InvalidChunk, Piece};
 use crate::fields::Fields;
+
+/// The most fields behind one body.
+const MAX_TRAILERS: usize = 100;
 
 /// How a request says where its body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +24,7 @@ pub(crate) enum Framing {
 /// Why nobody can tell where a body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadFraming {
-    #[error("malformed or contradictory Content-Length")]
+    #[error("malformed or repeated Content-Length")]
     Length,
     #[error("Content-Length beside Transfer-Encoding")]
     Both,
@@ -38,9 +43,8 @@ impl Framing {
         let mut codings = fields.get_all(&TRANSFER_ENCODING).peekable();
         let length = lengths.next();
         if codings.peek().is_none() {
-            let length = length.map_or(Some(0), number).ok_or(BadFraming::Length)?;
-            let is_one = lengths.all(|other| number(other) == Some(length));
-            return if is_one { Ok(Self::Length(length)) } else { Err(BadFraming::Length) };
+            let length = length.map_or(Some(0), number).filter(|_| lengths.next().is_none());
+            return length.map(Self::Length).ok_or(BadFraming::Length);
         }
         if version < Version::HTTP_11 {
             return Err(BadFraming::OldVersion);
@@ -75,14 +79,22 @@ fn number(digits: &[u8]) -> Option<u64> {
 pub(crate) enum Decoder {
     /// So many bytes are to come.
     Length(u64),
-    Chunked(Chunked),
+    Chunked(Chunked, Trailers),
+}
+
+/// The trailer fields of a body in chunks.
+#[derive(Debug, Default)]
+pub(crate) struct Trailers {
+    unread: Vec<u8>,
+    /// Once all of them are there.
+    pub(crate) fields: Fields,
 }
 
 impl Decoder {
     pub(crate) fn new(framing: Framing) -> Self {
         match framing {
             Framing::Length(length) => Self::Length(length),
-            Framing::Chunked => Self::Chunked(Chunked::new()),
+            Framing::Chunked => Self::Chunked(Chunked::new(), Trailers::default()),
         }
     }
 
@@ -90,7 +102,7 @@ impl Decoder {
     pub(crate) fn is_complete(&self) -> bool {
         match self {
             Self::Length(left) => *left == 0,
-            Self::Chunked(chunked) => chunked.is_complete(),
+            Self::Chunked(chunked, _) => chunked.is_complete(),
         }
     }
 
@@ -98,7 +110,15 @@ impl Decoder {
     pub(crate) fn at_least(&self) -> u64 {
         match self {
             Self::Length(left) => *left,
-            Self::Chunked(_) => 0,
+            Self::Chunked(..) => 0,
+        }
+    }
+
+    /// The trailer fields of a complete body.
+    pub(crate) fn trailers(&self) -> Fields {
+        match self {
+            Self::Length(_) => Fields::default(),
+            Self::Chunked(_, trailers) => trailers.fields.clone(),
         }
     }
 
@@ -112,17 +132,46 @@ impl Decoder {
                     *left -= size as u64;
                     return Ok(Some(input.split_to(size)));
                 }
-                Self::Chunked(chunked) => match chunked.next(input)? {
-                    Piece::Coding(size) if size == input.len() => {
-                        // Not just advanced: the end would keep the whole buffer.
-                        *input = Bytes::new();
+                Self::Chunked(chunked, trailers) => match chunked.next(input)? {
+                    Piece::Coding(size) => pass(input, size),
+                    Piece::Trailers(size) => {
+                        trailers.take_in(&input[..size], chunked.is_complete())?;
+                        pass(input, size);
                     }
-                    Piece::Coding(size) => input.advance(size),
                     Piece::Data(size) => return Ok(Some(input.split_to(size))),
                 },
             }
         }
         Ok(None)
+    }
+}
+
+impl Trailers {
+    fn take_in(&mut self, bytes: &[u8], are_complete: bool) -> Result<(), InvalidChunk> {
+        if self.unread.is_empty() && bytes == b"\r\n" {
+            return Ok(());
+        }
+        self.unread.extend_from_slice(bytes);
+        if are_complete {
+            let bytes = Bytes::from(mem::take(&mut self.unread));
+            let mut fields = vec![httparse::EMPTY_HEADER; MAX_TRAILERS];
+            let parsed = httparse::parse_headers(&bytes, &mut fields);
+            let Ok(httparse::Status::Complete((_, found))) = parsed else {
+                return Err(InvalidChunk::Trailers);
+            };
+            self.fields = Fields::of(&bytes, found);
+        }
+        Ok(())
+    }
+}
+
+/// Takes coding off the input.
+fn pass(input: &mut Bytes, size: usize) {
+    if size == input.len() {
+        // Not just advanced: the end would keep the whole buffer.
+        *input = Bytes::new();
+    } else {
+        input.advance(size);
     }
 }
 
@@ -169,8 +218,7 @@ mod tests {
             assert_eq!(length(bad), Err(BadFraming::Length), "{bad}");
         }
         let two = |second| framing(&[("content-length", "2"), ("content-length", second)]);
-        assert_eq!(two("2"), Ok(Framing::Length(2)));
-        for bad in ["3", "", "x"] {
+        for bad in ["2", "3", "", "x"] {
             assert_eq!(two(bad), Err(BadFraming::Length), "{bad}");
         }
     }

@@ -30,7 +30,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) method: Method,
-    pub(crate) uri: Uri,
+    /// The target as it was written.
+    pub(crate) target: Bytes,
+    /// The same taken apart, if it can be.
+    pub(crate) uri: Option<Uri>,
     pub(crate) version: Version,
     pub(crate) fields: Fields,
     pub(crate) framing: Framing,
@@ -45,8 +48,6 @@ pub(crate) enum BadHead {
     Syntax(httparse::Error),
     #[error("malformed head: invalid method")]
     Method,
-    #[error("malformed head: invalid target")]
-    Target,
     #[error("{0}")]
     Framing(#[from] BadFraming),
     #[error("the target is longer than 65,534 bytes")]
@@ -132,11 +133,12 @@ fn parse_into<'b>(
     }
     let method = parsed.method.unwrap_or_default();
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| BadHead::Method)?;
-    let uri = Uri::from_maybe_shared(bytes.slice_ref(target)).map_err(|_| BadHead::Target)?;
+    let target = bytes.slice_ref(target);
+    let uri = Uri::from_maybe_shared(target.clone()).ok();
     let fields = Fields::of(bytes, parsed.headers);
     let framing = Framing::of(version, &fields)?;
     let is_kept = is_kept(version, &fields);
-    Ok(Some((Box::new(Head { method, uri, version, fields, framing, is_kept }), size)))
+    Ok(Some((Box::new(Head { method, target, uri, version, fields, framing, is_kept }), size)))
 }
 
 fn malformed(bytes: &[u8], error: httparse::Error) -> BadHead {
@@ -179,7 +181,8 @@ mod tests {
         assert_eq!(size, text.len());
         assert_eq!((head.framing, head.is_kept), (Framing::Length(5), true));
         assert_eq!((&head.method, head.version), (&Method::POST, Version::HTTP_11));
-        assert_eq!(head.uri, "/send?a=b");
+        assert_eq!(head.target, "/send?a=b");
+        assert_eq!(head.uri.unwrap(), "/send?a=b");
         let values = |name| head.fields.get_all(&HeaderName::from_static(name)).collect::<Vec<_>>();
         assert_eq!(values("a"), [b"1", b"2", b"3", b"4"]);
         assert_eq!(values("b"), [b""]);
@@ -221,7 +224,6 @@ mod tests {
             "GET / http/1.1\r\n\r\n",
             "GET  / HTTP/1.1\r\n\r\n",
             "GET /a b HTTP/1.1\r\n\r\n",
-            "GET http:// HTTP/1.1\r\n\r\n",
             "G@T / HTTP/1.1\r\n\r\n",
             "GET / HTTP/1.1\r\nA : b\r\n\r\n",
             "GET / HTTP/1.1\r\n A: b\r\n\r\n",
@@ -239,6 +241,16 @@ mod tests {
         }
         let preface = read("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap_err();
         assert_eq!((preface, preface.status()), (BadHead::OtherProtocol, None));
+    }
+
+    #[test]
+    fn targets_that_no_uri_can_hold() {
+        for target in ["http://", "/a<b", "/a`b", "x y"] {
+            let head = read(&format!("GET {target} HTTP/1.1\r\n\r\n"));
+            let is_one = !target.contains(' ');
+            assert_eq!(head.as_ref().is_ok_and(|(head, _)| head.uri.is_none()), is_one, "{target}");
+        }
+        assert_eq!(read("GET /a#b HTTP/1.1\r\n\r\n").unwrap().0.target, "/a#b");
     }
 
     #[test]

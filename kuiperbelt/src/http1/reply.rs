@@ -10,6 +10,28 @@ use crate::answer::Answer;
 /// What a client is told that waits with its body (RFC 9110 section 10.1.1).
 pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+/// What is known of the body of an answer before it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerBody {
+    /// None follows, as to HEAD and with 204 and 304; and what `Content-Length` says all the same.
+    None(Option<u64>),
+    /// So many bytes.
+    Length(u64),
+    /// It ends when it ends.
+    Unknown,
+}
+
+/// How the body of an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Coding {
+    /// So many bytes are to come.
+    Length(u64),
+    /// RFC 9112 section 7.1.
+    Chunked,
+    /// As it is, and its end is that of the connection.
+    UntilEnd,
+}
+
 /// How a request is to be answered, whatever the answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reply {
@@ -53,22 +75,99 @@ impl Reply {
             out.extend_from_slice(value.as_bytes());
             out.extend_from_slice(b"\r\n");
         }
-        let persists = self.is_kept || status == StatusCode::SWITCHING_PROTOCOLS;
-        match (self.is_old, persists) {
-            _ if says_connection => {}
+        if !says_connection && status != StatusCode::SWITCHING_PROTOCOLS {
+            self.push_connection(out);
+        }
+        if allows_body(status) {
+            push_length(answer.body().len() as u64, out);
+        }
+        push_date(out);
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Appends the head of an answer whose body follows piece by piece. Of the fields none concerns
+    /// the connection or says where the body ends. The reply becomes what the head says of it.
+    pub(crate) fn push_streamed_head<'a>(
+        &mut self,
+        status: StatusCode,
+        reason: &[u8],
+        fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+        extent: AnswerBody,
+        out: &mut Vec<u8>,
+    ) -> Coding {
+        out.extend_from_slice(if self.is_old { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+        out.extend_from_slice(status.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(reason);
+        out.extend_from_slice(b"\r\n");
+        let mut is_dated = status.is_informational();
+        for (name, value) in fields {
+            is_dated |= name.eq_ignore_ascii_case(DATE.as_str().as_bytes());
+            push_field(name, value, out);
+        }
+        let coding = self.coding(status, extent);
+        self.is_kept &= coding != Coding::UntilEnd;
+        match status {
+            StatusCode::SWITCHING_PROTOCOLS => out.extend_from_slice(b"Connection: Upgrade\r\n"),
+            _ => self.push_connection(out),
+        }
+        match (extent, coding) {
+            (AnswerBody::None(None), _) => {}
+            (AnswerBody::None(Some(length)) | AnswerBody::Length(length), _) => {
+                if allows_body(status) || status == StatusCode::NOT_MODIFIED {
+                    push_length(length, out);
+                }
+            }
+            (AnswerBody::Unknown, Coding::Chunked) => {
+                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+            }
+            (AnswerBody::Unknown, _) => {}
+        }
+        if !is_dated {
+            push_date(out);
+        }
+        out.extend_from_slice(b"\r\n");
+        coding
+    }
+
+    /// How the body of an answer is written.
+    fn coding(self, status: StatusCode, extent: AnswerBody) -> Coding {
+        match extent {
+            _ if self.is_head || !allows_body(status) => Coding::Length(0),
+            AnswerBody::None(_) => Coding::Length(0),
+            AnswerBody::Length(length) => Coding::Length(length),
+            AnswerBody::Unknown if self.is_old => Coding::UntilEnd,
+            AnswerBody::Unknown => Coding::Chunked,
+        }
+    }
+
+    fn push_connection(self, out: &mut Vec<u8>) {
+        match (self.is_old, self.is_kept) {
             (false, false) => out.extend_from_slice(b"Connection: close\r\n"),
             (true, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
             (false, true) | (true, false) => {}
         }
-        if allows_body(status) {
-            out.extend_from_slice(b"Content-Length: ");
-            push_number(answer.body().len(), out);
-            out.extend_from_slice(b"\r\n");
-        }
-        out.extend_from_slice(b"Date: ");
-        date::push_now(out);
-        out.extend_from_slice(b"\r\n\r\n");
     }
+}
+
+/// Appends a field as it is.
+pub(crate) fn push_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn push_length(length: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Content-Length: ");
+    push_number(length, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn push_date(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Date: ");
+    date::push_now(out);
+    out.extend_from_slice(b"\r\n");
 }
 
 fn allows_body(status: StatusCode) -> bool {
@@ -95,7 +194,7 @@ fn push_name(name: &HeaderName, out: &mut Vec<u8>) {
     out.extend_from_slice(b": ");
 }
 
-fn push_number(number: usize, out: &mut Vec<u8>) {
+fn push_number(number: u64, out: &mut Vec<u8>) {
     let mut digits = [0; 20];
     let (mut at, mut rest) = (digits.len(), number);
     loop {
@@ -170,7 +269,7 @@ mod tests {
 
     #[test]
     fn numbers() {
-        for number in [0, 9, 10, 12_345, usize::MAX] {
+        for number in [0, 9, 10, 12_345, u64::MAX] {
             let mut out = Vec::new();
             push_number(number, &mut out);
             assert_eq!(out, number.to_string().into_bytes());

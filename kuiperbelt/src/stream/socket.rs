@@ -7,6 +7,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::BufMut;
 use socket2::SockRef;
@@ -131,6 +132,13 @@ impl Socket {
     /// Says to the peer that nothing more will come.
     pub(super) fn shutdown_write(&self) -> io::Result<()> {
         each!(&self.kind, socket => SockRef::from(socket).shutdown(Shutdown::Write))
+    }
+
+    /// Has TCP reset the connection when the socket is closed; of a Unix socket there is no such end.
+    pub(super) fn reset_when_closed(&self) {
+        if let Kind::Tcp(socket) = &self.kind {
+            let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+        }
     }
 
     /// The address at the other end, unless it is a Unix socket or has gone.

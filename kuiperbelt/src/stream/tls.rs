@@ -135,6 +135,11 @@ impl TlsLayer {
         self.has_unsent.load(Ordering::Relaxed)
     }
 
+    /// Never says that nothing more comes.
+    pub(super) fn abandon(&self) {
+        self.state.lock().is_closed = true;
+    }
+
     /// Says to the client that nothing more comes, once, if the socket takes that now.
     pub(super) fn close(&self, socket: &Socket) {
         let mut state = self.state.lock();
