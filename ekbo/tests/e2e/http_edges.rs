@@ -357,7 +357,6 @@ fn unusual_requests_are_fine() {
         "GET /ping HTTP/1.1\r\nHost: [::1]:9180\r\n\r\n",
         "GET /ping HTTP/1.1\r\nHost: under_score.example\r\n\r\n",
         "GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Empty:\r\n\r\n",
-        "POST /ping HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nab",
     ] {
         let response = ekbo.http().exchange(request);
         assert_eq!(response.status, 200, "{request:?}: {response:?}");
@@ -369,6 +368,7 @@ fn unusual_requests_are_fine() {
 fn two_framings_do_not_smuggle() {
     let ekbo = Ekbo::alone().start();
     for (fields, status) in [
+        ("Content-Length: 5\r\nContent-Length: 5\r\n", 400),
         ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", 400),
         ("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", 400),
         ("Transfer-Encoding: chunked\r\nContent-Length: 0\r\n", 400),

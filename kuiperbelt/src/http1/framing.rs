@@ -79,7 +79,7 @@ fn number(digits: &[u8]) -> Option<u64> {
 pub(crate) enum Decoder {
     /// So many bytes are to come.
     Length(u64),
-    Chunked(Chunked, Trailers),
+    Chunked(Chunked, Box<Trailers>),
 }
 
 /// The trailer fields of a body in chunks.
@@ -94,7 +94,7 @@ impl Decoder {
     pub(crate) fn new(framing: Framing) -> Self {
         match framing {
             Framing::Length(length) => Self::Length(length),
-            Framing::Chunked => Self::Chunked(Chunked::new(), Trailers::default()),
+            Framing::Chunked => Self::Chunked(Chunked::new(), Box::default()),
         }
     }
 
