@@ -309,6 +309,8 @@ fn options(config: &Config) -> Options {
         slow_consumer: config.slow_consumer,
         idle_timeout: config.idle_timeout,
         write_timeout: config.write_timeout,
+        ping_interval: None,
+        pong_timeout: None,
         compression_min_size: config.compression.then_some(config.compression_min_size),
         close_frame: config.close_frame,
         replace_duplicates: config.duplicate_session == DuplicateSession::Replace,

@@ -1,4 +1,4 @@
-//! The task of one socket after the handshake: read, idle, close, and writing when the socket is
+//! The task of one socket after the handshake: read, ping, idle, close, and writing when the socket is
 //! full or an end is near; all else is written from the session's lane. It knows frames and the
 //! session's outbox, never what a handler does with a message.
 //!
@@ -23,6 +23,10 @@ use crate::message::{End, Received};
 use crate::seat::Seat;
 use crate::session::Ending;
 use crate::stream::{Stream, with_scratch};
+
+mod pings;
+
+use pings::Pings;
 
 /// How long the client has to take our close frame, to answer it, and to end its side of TCP.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -56,7 +60,10 @@ pub(crate) struct Connection {
     output_ended: bool,
     /// The socket took nothing more at the last attempt.
     is_blocked: bool,
+    /// When something was read that is traffic.
     last_read: Instant,
+    /// Only where the door has any.
+    pings: Option<Box<Pings>>,
     alarm: Option<Pin<Box<Sleep>>>,
     /// Keeps a stop waiting for the socket's orderly end.
     _unfinished: TaskTrackerToken,
@@ -96,8 +103,11 @@ impl Connection {
         seat.session.open(Arc::clone(&stream));
         let decoder = Decoder::new(seat.options().max_message);
         let is_compressed = seat.session.deflate().is_some();
+        let now = Instant::now();
         Self {
             decoder: if is_compressed { decoder.inflating() } else { decoder },
+            last_read: now,
+            pings: Pings::new(seat.options(), now),
             seat: Some(seat),
             stream: Some(stream),
             phase: Phase::Open,
@@ -110,7 +120,6 @@ impl Connection {
             input_ended: false,
             output_ended: false,
             is_blocked: false,
-            last_read: Instant::now(),
             alarm: None,
             _unfinished: unfinished,
         }
@@ -162,6 +171,9 @@ impl Connection {
                 Phase::Parting { .. } | Phase::Done => return,
                 _ if self.input_ended => return,
                 Phase::Open if self.is_full() => {
+                    if let Some(pings) = &mut self.pings {
+                        pings.holds_back();
+                    }
                     let Some(stream) = &self.stream else { return };
                     if stream.poll_hangup(context).is_ready() {
                         self.drop_messages();
@@ -184,12 +196,21 @@ impl Connection {
                 continue;
             }
             match self.poll_fill(context) {
-                Poll::Pending => return,
+                Poll::Pending => {
+                    if let Some(pings) = &mut self.pings {
+                        pings.waits();
+                    }
+                    return;
+                }
                 Poll::Ready(Ok(0)) => {
                     self.input_ended = true;
                     self.lost();
                 }
-                Poll::Ready(Ok(_)) => self.last_read = Instant::now(),
+                Poll::Ready(Ok(size)) => {
+                    if self.pings.as_mut().is_none_or(|pings| pings.read(size)) {
+                        self.last_read = Instant::now();
+                    }
+                }
                 Poll::Ready(Err(error)) => {
                     debug!(error = %error, "read failed");
                     self.input_ended = true;
@@ -273,7 +294,11 @@ impl Connection {
                 }
             }
             Event::Ping(payload) => self.pong(&payload, context),
-            Event::Pong(_) => {}
+            Event::Pong(payload) => {
+                if let Some(pings) = &mut self.pings {
+                    pings.pong(payload.len());
+                }
+            }
             Event::Close(frame) => {
                 self.close_seen = true;
                 match self.phase {
@@ -529,7 +554,9 @@ impl Connection {
                 let is_idle = self.phase == Phase::Open && self.receiving.is_none();
                 let idle = options.idle_timeout.filter(|_| is_idle);
                 let idle = idle.map(|timeout| self.last_active() + timeout);
-                [self.write_due(), idle, deadline].into_iter().flatten().min()
+                let is_open = self.phase == Phase::Open && !self.output_ended;
+                let pings = self.pings.as_ref().filter(|_| is_open).and_then(|pings| pings.due());
+                [self.write_due(), idle, pings, deadline].into_iter().flatten().min()
             }
             Phase::Parting { .. } | Phase::Awaiting | Phase::Lingering => deadline,
             Phase::Done => None,
@@ -537,6 +564,7 @@ impl Connection {
     }
 
     fn expire(&mut self, due: Instant) {
+        let now = Instant::now();
         match self.phase {
             Phase::Open | Phase::Flushing => {
                 if self.write_due().is_some_and(|write_due| write_due <= due) {
@@ -546,6 +574,12 @@ impl Connection {
                     self.over(End::abnormal("write timeout"));
                 } else if self.phase == Phase::Flushing {
                     self.over(End::abnormal(""));
+                } else if self.pings.as_ref().is_some_and(|pings| pings.is_silent(now)) {
+                    self.part_by_server(End::new(CloseCode::GOING_AWAY, "pong timeout"));
+                } else if let Some(number) = self.pings.as_mut().and_then(|pings| pings.next(now)) {
+                    if let Some(seat) = &self.seat {
+                        seat.session.ping(number.to_string().as_bytes());
+                    }
                 } else {
                     self.part_by_server(End::new(CloseCode::GOING_AWAY, "idle timeout"));
                 }
@@ -557,3 +591,6 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,8 +27,20 @@ pub struct Options {
     pub send_queue: Option<usize>,
     /// What happens to a client whose outbox is full when something is published.
     pub slow_consumer: SlowConsumer,
-    /// A session without traffic for so long ends, by close code 1001.
+    /// A session without traffic for so long ends, by close code 1001. Whatever is read or written
+    /// is traffic, pings of the client and their pongs as well; but of pings of ours
+    /// ([`ping_interval`](Self::ping_interval)) neither they are nor the pongs that answer them.
     pub idle_timeout: Option<Duration>,
+    /// From when a session is established on its client is pinged each time so much has passed, at
+    /// most every millisecond. The payloads are `1`, `2`, `3` and so on in decimal. A ping goes
+    /// ahead of the messages that wait; while one waits, because the socket takes nothing, the
+    /// following are left out, and keep their numbers.
+    pub ping_interval: Option<Duration>,
+    /// A session from whose client nothing was read for so long ends, by close code 1001. Time in
+    /// which nothing is read because the handler is behind does not count. Only pings make a client
+    /// that has nothing to say heard of, so this is longer than
+    /// [`ping_interval`](Self::ping_interval).
+    pub pong_timeout: Option<Duration>,
     /// A socket that takes no byte for so long ends its session; its handler is told 1006.
     pub write_timeout: Option<Duration>,
     /// From how many bytes on messages travel compressed, both ways, with clients that offer
@@ -45,7 +57,8 @@ pub struct Options {
 
 impl Default for Options {
     /// 16 MiB a message; 1024 messages and 1 MiB in the outbox, slow consumers are disconnected;
-    /// writes blocked for 30 s end the session; no idle time-out; no compression; every Origin.
+    /// writes blocked for 30 s end the session; no idle time-out; no pings; no compression; every
+    /// Origin.
     fn default() -> Self {
         Self {
             max_message: 16 << 20,
@@ -54,6 +67,8 @@ impl Default for Options {
             send_queue: None,
             slow_consumer: SlowConsumer::default(),
             idle_timeout: None,
+            ping_interval: None,
+            pong_timeout: None,
             write_timeout: Some(Duration::from_secs(30)),
             compression_min_size: None,
             close_frame: true,
@@ -66,9 +81,12 @@ impl Default for Options {
 impl Options {
     /// Time-outs that nobody lives to see are none.
     pub(crate) fn within_time(self) -> Self {
+        let within = |time: Option<Duration>| time.filter(|time| *time < LONGEST_TIMEOUT);
         Self {
-            idle_timeout: self.idle_timeout.filter(|timeout| *timeout < LONGEST_TIMEOUT),
-            write_timeout: self.write_timeout.filter(|timeout| *timeout < LONGEST_TIMEOUT),
+            idle_timeout: within(self.idle_timeout),
+            ping_interval: within(self.ping_interval),
+            pong_timeout: within(self.pong_timeout),
+            write_timeout: within(self.write_timeout),
             ..self
         }
     }
@@ -83,6 +101,8 @@ impl fmt::Debug for Options {
             .field("send_queue", &self.send_queue)
             .field("slow_consumer", &self.slow_consumer)
             .field("idle_timeout", &self.idle_timeout)
+            .field("ping_interval", &self.ping_interval)
+            .field("pong_timeout", &self.pong_timeout)
             .field("write_timeout", &self.write_timeout)
             .field("compression_min_size", &self.compression_min_size)
             .field("close_frame", &self.close_frame)

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use bytes::Bytes;
-use kuiperbelt_websocket::encode_pong;
+use kuiperbelt_websocket::{encode_ping, encode_pong};
 
 use crate::stream::Stream;
 
@@ -47,6 +47,8 @@ enum Frame {
     /// A message that may be dropped for another that is published.
     Published(Bytes),
     Pong(Bytes),
+    /// One of ours; there is never more than one.
+    Ping(Bytes),
     Close(Bytes),
 }
 
@@ -134,13 +136,16 @@ impl Outgoing {
             }
             waiting -= 1;
         }
-        match begun + waiting {
-            0 => {
-                if let Some(second) = self.first.replace(pong) {
-                    self.rest.push_front(second);
-                }
-            }
-            place => self.rest.insert(place - 1, pong),
+        self.insert(begun + waiting, pong);
+    }
+
+    /// Asks the client for a pong, ahead of the messages that wait and behind the pongs, which are
+    /// found in one row. Nothing happens while an earlier ping is not written whole.
+    pub(crate) fn ping(&mut self, payload: &[u8]) {
+        let place = self.begun() + self.pongs();
+        let is_ping = |frame: &Frame| matches!(frame, Frame::Ping(_));
+        if !self.frames().take(place + 1).any(is_ping) {
+            self.insert(place, Frame::Ping(encode_ping(payload)));
         }
     }
 
@@ -223,6 +228,12 @@ impl Outgoing {
         }
     }
 
+    /// Whether that is a ping of ours and nothing else.
+    #[inline]
+    pub(crate) const fn writes_a_ping(&self) -> bool {
+        self.in_flight == 1 && matches!(self.first, Some(Frame::Ping(_)))
+    }
+
     /// Takes note that so many bytes of what was to be written are.
     #[inline]
     pub(crate) fn end_write(&mut self, size: usize) {
@@ -245,6 +256,15 @@ impl Outgoing {
             self.first = Some(frame);
         } else {
             self.rest.push_back(frame);
+        }
+    }
+
+    /// Puts a frame behind so many others, of which there are no fewer.
+    fn insert(&mut self, place: usize, frame: Frame) {
+        if place > 0 {
+            self.rest.insert(place - 1, frame);
+        } else if let Some(second) = self.first.replace(frame) {
+            self.rest.push_front(second);
         }
     }
 
@@ -315,7 +335,7 @@ impl Frame {
     const fn message(&self) -> Option<&Bytes> {
         match self {
             Self::Message(bytes) | Self::Published(bytes) => Some(bytes),
-            Self::Pong(_) | Self::Close(_) => None,
+            Self::Pong(_) | Self::Ping(_) | Self::Close(_) => None,
         }
     }
 
@@ -323,6 +343,7 @@ impl Frame {
         let (Self::Message(bytes)
         | Self::Published(bytes)
         | Self::Pong(bytes)
+        | Self::Ping(bytes)
         | Self::Close(bytes)) = self;
         bytes
     }
@@ -391,6 +412,39 @@ mod tests {
             expected.insert(if is_begun { 0 } else { MAX_PONGS }, b"aa".to_vec());
             assert_eq!(shown(&outgoing), expected);
         }
+    }
+
+    #[test]
+    fn one_ping_waits_behind_the_pongs() {
+        let mut outgoing = outgoing(&["aa", "bb"]);
+        outgoing.written(1);
+        outgoing.pong(b"x");
+        outgoing.ping(b"1");
+        outgoing.ping(b"2");
+        outgoing.pong(b"y");
+        let ping = &b"\x89\x011"[..];
+        assert_eq!(shown(&outgoing), [&b"aa"[..], b"\x8a\x01x", b"\x8a\x01y", ping, b"bb"]);
+        outgoing.drop_messages();
+        assert_eq!(shown(&outgoing), [&b"aa"[..], b"\x8a\x01x", b"\x8a\x01y", ping]);
+        // Also while it is being written, alone or with others, or half written.
+        assert!(outgoing.begin_write().is_some());
+        assert!(!outgoing.writes_a_ping());
+        outgoing.ping(b"3");
+        outgoing.end_write(1 + 3 + 3);
+        assert!(outgoing.begin_write().is_some());
+        assert!(outgoing.writes_a_ping());
+        outgoing.message(Bytes::from_static(b"cc"));
+        outgoing.ping(b"4");
+        outgoing.end_write(1);
+        outgoing.ping(b"5");
+        assert_eq!(shown(&outgoing), [ping, b"cc"]);
+        outgoing.written(2);
+        outgoing.ping(b"6");
+        assert_eq!(shown(&outgoing), [&b"\x89\x016"[..], b"cc"]);
+        assert_eq!(waiting(&outgoing), (1, 0));
+        outgoing.ping(b"7");
+        outgoing.pong(b"z");
+        assert_eq!(shown(&outgoing), [&b"\x8a\x01z"[..], b"\x89\x016", b"cc"]);
     }
 
     #[test]

@@ -415,7 +415,7 @@ impl Session {
         self.outbox().blocked_since
     }
 
-    /// When something was written last.
+    /// When something other than a ping was written last.
     pub(crate) fn last_written(&self) -> Option<Instant> {
         self.outbox().last_written
     }
@@ -423,6 +423,13 @@ impl Session {
     /// Answers a ping ahead of the messages that wait.
     pub(crate) fn pong(&self, payload: &[u8]) {
         self.outbox().outgoing.pong(payload);
+    }
+
+    /// Sends a ping ahead of the messages that wait, unless another one waits still.
+    pub(crate) fn ping(&self, payload: &[u8]) {
+        let mut outbox = self.outbox();
+        outbox.outgoing.ping(payload);
+        self.stand_in_line(outbox);
     }
 
     /// Whether the next pong takes the place of an older one that the socket may still take.

@@ -12,6 +12,8 @@ mod library {
     mod examples;
     /// What goes wrong around the library.
     mod misfortunes;
+    /// Clients that are pinged, and those that are silent.
+    mod pings;
     /// Answers piece by piece.
     mod relay;
     /// The Rocket protocol, as its clients see it.

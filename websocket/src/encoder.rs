@@ -19,6 +19,12 @@ pub fn encode_close(close: Option<&CloseFrame>) -> Bytes {
     frame(Opcode::Close, &close.map(CloseFrame::payload).unwrap_or_default())
 }
 
+/// A ping, which asks for a pong with the same payload (RFC 6455 section 5.5.2), at most 125 bytes.
+pub fn encode_ping(payload: &[u8]) -> Bytes {
+    debug_assert!(payload.len() <= crate::frame::MAX_CONTROL_PAYLOAD);
+    frame(Opcode::Ping, payload)
+}
+
 /// The answer to a ping: the same payload (RFC 6455 section 5.5.3), at most 125 bytes.
 pub fn encode_pong(payload: &[u8]) -> Bytes {
     debug_assert!(payload.len() <= crate::frame::MAX_CONTROL_PAYLOAD);
@@ -64,6 +70,7 @@ mod tests {
 
     #[test]
     fn control_frames() {
+        assert_eq!(&encode_ping(b"12")[..], b"\x89\x0212");
         assert_eq!(&encode_pong(b"x")[..], b"\x8a\x01x");
         assert_eq!(&encode_close(None)[..], b"\x88\x00");
         let close = CloseFrame::new(CloseCode::GOING_AWAY, "bye").unwrap();

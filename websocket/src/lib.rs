@@ -31,6 +31,6 @@ pub use close::{CloseFrame, InvalidClose};
 pub use close_code::CloseCode;
 pub use decoder::{Decoder, Event};
 pub use deflate::{Deflate, encode_deflated};
-pub use encoder::{encode, encode_close, encode_pong};
+pub use encoder::{encode, encode_close, encode_ping, encode_pong};
 pub use frame::Kind;
 pub use protocol_error::ProtocolError;

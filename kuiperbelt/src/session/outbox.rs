@@ -52,6 +52,7 @@ pub(super) struct Outbox {
     stream: Option<Arc<Stream>>,
     /// Since when the socket has taken no byte of what is to be written.
     pub(super) blocked_since: Option<Instant>,
+    /// When something other than a ping was written last.
     pub(super) last_written: Option<Instant>,
     /// The connection, which is told of ends, and of a socket that is full or has failed.
     waker: Option<Waker>,
@@ -388,6 +389,7 @@ impl Outbox {
             None if stream.has_unsent() => Batch::Unsent,
             None => return Ok(()),
         };
+        let is_ping = outbox.outgoing.writes_a_ping();
         outbox.is_writing = true;
         let written = MutexGuard::unlocked(outbox, || batch.write(&stream));
         outbox.is_writing = false;
@@ -395,7 +397,9 @@ impl Outbox {
         match written {
             Ok(_) => {
                 outbox.blocked_since = None;
-                outbox.last_written = Some(now);
+                if !is_ping {
+                    outbox.last_written = Some(now);
+                }
                 if outbox.line.is_some() {
                     outbox.grant(terms);
                 }
