@@ -1,10 +1,12 @@
 //! How clients behave in these tests beyond reading and writing frames: they stop reading,
 //! answer a close, leave; and what the backend is told of it.
 
+use socket2::SockRef;
+
 use super::harness::{Backend, Client, Ekbo, End, Frame, Received};
 
-/// More than the buffers of two sockets hold: who writes this to a client that does not read
-/// cannot finish.
+/// More than the buffers of two sockets hold, if that of the client does not grow: who writes this to
+/// a client that does not read cannot finish.
 pub(crate) const MORE_THAN_SOCKETS_HOLD: usize = 8 << 20;
 
 impl Client {
@@ -12,6 +14,9 @@ impl Client {
     /// is being written. Until [`Client::resume`] the session's writer is busy.
     #[track_caller]
     pub(crate) fn stall(&mut self, ekbo: &Ekbo, key: &str) {
+        // The system would let it grow, once a lot has been read.
+        let wire = self.writer();
+        SockRef::from(wire.as_tcp().unwrap()).set_recv_buffer_size(64 * 1024).unwrap();
         ekbo.send([key], "#".repeat(MORE_THAN_SOCKETS_HOLD)).assert_accepted();
         self.wait_for_bytes();
     }
