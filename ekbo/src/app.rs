@@ -16,11 +16,11 @@ use tracing::info;
 
 use crate::access_log::logged;
 use crate::backend_api::{self, BackendApi};
-use crate::callback::target::Target;
 use crate::callback::{self, Callbacks};
 use crate::certificate;
 use crate::config::{ApiListen, Config, DuplicateSession, Listen, Loaded};
 use crate::demo;
+use crate::outbound::Target;
 
 mod hubs;
 

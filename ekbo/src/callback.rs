@@ -20,15 +20,12 @@ use tracing::{debug, error, info};
 mod actions;
 mod client;
 mod close;
-mod connector;
 mod destination;
 mod exchange;
 pub(crate) mod headers;
-mod pool;
 mod request;
 mod response;
 mod state;
-pub(crate) mod target;
 
 use self::actions::Actions;
 use self::client::{CallError, Client, Content, Reply};
@@ -39,8 +36,8 @@ use self::headers::{Headers, STATE, SUBPROTOCOL};
 use self::request::Field;
 use self::response::{Wanted, WantedFields};
 use self::state::{state, with_state};
-use self::target::Target;
 use crate::log::ShownBody;
+use crate::outbound::Target;
 use crate::text::{InvalidTextPolicy, message};
 
 /// The time-out of a close callback when `callback.timeout` is 0.

@@ -18,6 +18,7 @@ pub mod gateway;
 mod log;
 mod nearest;
 mod origin;
+mod outbound;
 mod path;
 mod process;
 #[doc(hidden)]

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, HOST, LOCATION};
@@ -12,19 +13,21 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, enabled};
 
-use super::connector::Connector;
 use super::exchange::{Exchange, Failure};
-use super::pool::{MAX_IDLE, Origin, Pool};
 use super::request::{Draft, Field, Request};
 use super::response::{Fault, Head, Response, Wanted};
-use super::target::{Address, Target, unix_path_of};
 use crate::log::Shown;
+use crate::outbound::target::unix_path_of;
+use crate::outbound::{Address, Connector, Keeping, Origin, Pool, Target};
 
 /// One call in so many milliseconds ends its connection, so that connections move on when a load
 /// balancer's choice changes.
 const RENEWAL_MILLIS: u64 = 10_000;
 
 const MAX_REDIRECTS: usize = 10;
+
+/// Connections are kept for a shorter time than backends keep them.
+const KEEPING: Keeping = Keeping { sockets: 32, time: Duration::from_secs(10) };
 
 /// Why a callback has no usable answer.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +96,7 @@ impl Client {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Connections {
             connector: Connector::default(),
-            pool: Pool::new(),
+            pool: Pool::new(KEEPING),
             started: Instant::now(),
             renewal: AtomicU64::new(RENEWAL_MILLIS),
         }))
@@ -184,7 +187,8 @@ impl Client {
         let mut tries = 0;
         loop {
             // None that is kept can be stale more often than there are.
-            let kept = if tries > MAX_IDLE { None } else { connections.pool.take(&origin).await };
+            let kept =
+                if tries > KEEPING.sockets { None } else { connections.pool.take(&origin).await };
             let is_kept = kept.is_some();
             let socket = match kept {
                 Some(socket) => socket,

@@ -7,7 +7,7 @@ use http::{HeaderName, Method};
 use super::client::CallError;
 use super::headers::Headers;
 use super::request::Draft;
-use super::target::Target;
+use crate::outbound::Target;
 
 /// A configured URL, and the POST that goes there.
 #[derive(Debug, Clone)]

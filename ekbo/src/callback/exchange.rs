@@ -12,9 +12,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
-use super::connector::Socket;
 use super::request::Request;
 use super::response::{Fault, Response};
+use crate::outbound::Socket;
 
 /// A body up to this size is copied behind the head, which costs less than a second slice.
 const SMALL_BODY: usize = 16 * 1024;

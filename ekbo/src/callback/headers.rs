@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::Config;
-use super::target::Address;
+use crate::outbound::Address;
 
 pub(crate) const ENDPOINT: HeaderName = HeaderName::from_static("x-kuiperbelt-endpoint");
 pub(crate) const SUBPROTOCOL: HeaderName = HeaderName::from_static("x-kuiperbelt-subprotocol");
@@ -169,7 +169,7 @@ mod tests {
     use http::header::CONTENT_TYPE;
 
     use super::*;
-    use crate::callback::target::Target;
+    use crate::outbound::Target;
 
     fn headers(set: &[(&'static str, &'static str)]) -> Headers {
         Headers {

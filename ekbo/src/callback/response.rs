@@ -3,7 +3,7 @@
 //! is in `chunked.rs`, how bytes come in `exchange.rs`.
 
 use std::borrow::Cow;
-use std::mem::{self, MaybeUninit};
+use std::mem;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -12,15 +12,7 @@ use httparse::ParserConfig;
 
 use kuiperbelt::http1::{Chunked, InvalidChunk, Piece};
 
-/// The most fields in a head. No fewer than one of `MAX_HEAD` has room for when each, in 25 bytes at
-/// the least, subscribes to a channel; and no more than a `HeaderMap` takes if all names differ.
-const MAX_FIELDS: usize = 16 * 1024;
-
-/// The most fields that need no memory of their own to be found.
-const USUAL_FIELDS: usize = 64;
-
-/// The longest head of an answer, in bytes.
-const MAX_HEAD: usize = 400 * 1024;
+use crate::outbound::{LongHead, PartialHead, WholeHead, parse};
 
 /// The most interim answers before the one that counts.
 const MAX_INTERIM: usize = 100;
@@ -34,8 +26,8 @@ pub(crate) enum Fault {
     Head(httparse::Error),
     #[error("malformed head: invalid field")]
     Field,
-    #[error("the head is longer than 400 KiB")]
-    LongHead,
+    #[error(transparent)]
+    LongHead(#[from] LongHead),
     #[error("more than 100 interim answers")]
     Interim,
     #[error("malformed or contradictory Content-Length")]
@@ -118,23 +110,6 @@ enum State {
     UntilEnd,
     Complete,
     Failed(Fault),
-}
-
-/// The beginning of a head, and as much of its last line as tells an empty line.
-#[derive(Debug, Default)]
-struct PartialHead {
-    bytes: Vec<u8>,
-    line: Line,
-    /// A line that is not empty has been seen.
-    is_begun: bool,
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Line {
-    #[default]
-    Empty,
-    Return,
-    Text,
 }
 
 impl Response {
@@ -220,17 +195,10 @@ impl Response {
     fn step(&mut self, input: &[u8]) -> Result<usize, Fault> {
         match &mut self.state {
             State::Head(partial) => {
-                let Some(size) = partial.rest_in(input) else {
-                    partial.keep(input)?;
+                let Some(WholeHead { bytes, size }) = partial.take_in(input)? else {
                     return Ok(input.len());
                 };
-                if partial.bytes.is_empty() {
-                    self.take_in_head(&input[..size])?;
-                } else {
-                    partial.keep(&input[..size])?;
-                    let whole = mem::take(&mut partial.bytes);
-                    self.take_in_head(&whole)?;
-                }
+                self.take_in_head(&bytes)?;
                 Ok(size)
             }
             State::Sized(left) => {
@@ -281,37 +249,15 @@ impl Response {
         Ok(())
     }
 
-    /// Reads a whole head, in a frame of its own: it has room for the fields of nearly all.
-    #[inline(never)]
     fn take_in_head(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        if bytes.len() > MAX_HEAD {
-            return Err(Fault::LongHead);
-        }
-        let mut usual = [const { MaybeUninit::uninit() }; USUAL_FIELDS];
-        match self.take_in_fields(bytes, &mut usual) {
-            Err(Fault::Head(httparse::Error::TooManyHeaders)) => {
-                let mut many = Vec::with_capacity(MAX_FIELDS);
-                self.take_in_fields(bytes, &mut many.spare_capacity_mut()[..MAX_FIELDS])
-            }
-            done => done,
-        }
+        let mut parser = ParserConfig::default();
+        parser
+            .allow_obsolete_multiline_headers_in_responses(true)
+            .allow_spaces_after_header_name_in_responses(true);
+        parse(bytes, &parser, |parsed| self.take_in_fields(parsed)).map_err(Fault::Head)?
     }
 
-    /// Reads a whole head of no more fields than there is room for.
-    fn take_in_fields<'b>(
-        &mut self,
-        bytes: &'b [u8],
-        fields: &mut [MaybeUninit<httparse::Header<'b>>],
-    ) -> Result<(), Fault> {
-        let mut parsed = httparse::Response::new(&mut []);
-        let read = ParserConfig::default()
-            .allow_obsolete_multiline_headers_in_responses(true)
-            .allow_spaces_after_header_name_in_responses(true)
-            .parse_response_with_uninit_headers(&mut parsed, bytes, fields)
-            .map_err(Fault::Head)?;
-        if read != httparse::Status::Complete(bytes.len()) {
-            return Err(Fault::Head(httparse::Error::NewLine));
-        }
+    fn take_in_fields(&mut self, parsed: &httparse::Response<'_, '_>) -> Result<(), Fault> {
         let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
         let status = status.ok_or(Fault::Head(httparse::Error::Status))?;
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
@@ -338,44 +284,6 @@ impl Response {
         match self.state {
             State::Sized(length) if length > self.wanted.limit as u64 => Err(Fault::TooLarge),
             _ => Ok(()),
-        }
-    }
-}
-
-impl PartialHead {
-    /// How much of the input belongs to the head, if it ends in there: with the first empty line
-    /// behind one that is not.
-    fn rest_in(&mut self, input: &[u8]) -> Option<usize> {
-        let mut start = 0;
-        while let Some(length) = input[start..].iter().position(|&byte| byte == b'\n') {
-            let is_text = self.line.and(&input[start..start + length]) == Line::Text;
-            start += length + 1;
-            if self.is_begun && !is_text {
-                return Some(start);
-            }
-            self.is_begun |= is_text;
-            self.line = Line::Empty;
-        }
-        self.line = self.line.and(&input[start..]);
-        None
-    }
-
-    fn keep(&mut self, input: &[u8]) -> Result<(), Fault> {
-        if input.len() > MAX_HEAD - self.bytes.len() {
-            return Err(Fault::LongHead);
-        }
-        self.bytes.extend_from_slice(input);
-        Ok(())
-    }
-}
-
-impl Line {
-    /// The line with more bytes of it.
-    fn and(self, more: &[u8]) -> Self {
-        match (self, more) {
-            (line, b"") => line,
-            (Self::Empty, b"\r") => Self::Return,
-            _ => Self::Text,
         }
     }
 }

@@ -16,9 +16,9 @@ use super::{
     ApiListen, Config, ConfigError, DuplicateSession, Listen, Paths, TlsFiles, Warning, WarningKind,
 };
 use crate::callback::headers::OF_THE_PROTOCOL;
-use crate::callback::target::{self, Target};
 use crate::callback::{Retry, Targets};
 use crate::origin::{OriginPolicy, is_host_name};
+use crate::outbound::target::{self, Target};
 use crate::path;
 use crate::secret::{MASK, Secret, is_secret_header};
 use crate::text::InvalidTextPolicy;

@@ -10,7 +10,7 @@ use super::key::{Key, Kind};
 use super::written::Settings;
 use super::yaml::{Content, Node, Number, Scalar, quoted};
 use super::{duration, size};
-use crate::callback::target;
+use crate::outbound::target;
 use crate::secret::{MASK, is_secret_header};
 
 /// A value of the right type. Texts are never empty, lists of them neither.

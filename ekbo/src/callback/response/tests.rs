@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::*;
+use crate::outbound::{MAX_FIELDS, MAX_HEAD, USUAL_FIELDS};
 
 type Fields = Vec<(String, Vec<u8>)>;
 
@@ -153,7 +154,7 @@ fn heads_are_bounded() {
         let frame = "HTTP/1.1 204 OK\r\na: \r\n\r\n".len();
         format!("HTTP/1.1 204 OK\r\na: {}\r\n\r\n", "x".repeat(size - frame))
     };
-    let too_long = Err(Fault::LongHead.to_string());
+    let too_long = Err(LongHead.to_string());
     assert_eq!(body(&long(MAX_HEAD)).as_deref(), Ok(""));
     assert_eq!(body(&long(MAX_HEAD + 1)), too_long);
     assert_eq!(body(&long(MAX_HEAD + 1)[..MAX_HEAD + 1]), too_long);

@@ -1,4 +1,4 @@
-//! Where a callback goes: a configured URL, taken apart once.
+//! Where requests go: a configured URL, taken apart once.
 //!
 //! `http://`, `https://` and `unix:/path.sock:/url/path`. A URL that cannot work is not refused
 //! here but says how bad it is, as the original's answers to the client depend on it. Nothing that
@@ -15,7 +15,7 @@ use http::{HeaderValue, Uri};
 
 use crate::secret::MASK;
 
-/// A callback URL, or what is wrong with it. Reasons begin lower case and never hold a secret.
+/// A URL, or what is wrong with it. Reasons begin lower case and never hold a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Good(Address),

@@ -1,4 +1,4 @@
-//! Sockets to the backend: TCP, TLS over it, or Unix. Proxy settings of the environment are not
+//! Sockets to HTTP servers: TCP, TLS over it, or Unix. Proxy settings of the environment are not
 //! looked at.
 
 use std::io;
@@ -27,14 +27,14 @@ use super::target::unix_path_of;
 /// this: after about 2 s.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Opens sockets to wherever a callback's URI says.
+/// Opens sockets to wherever a URI says.
 #[derive(Default)]
 pub(crate) struct Connector {
     /// The system's root certificates, read when the first https URL is called.
     tls: OnceLock<Arc<ClientConfig>>,
 }
 
-/// A socket to the backend.
+/// A socket to a server.
 pub(crate) struct Socket(Io);
 
 enum Io {

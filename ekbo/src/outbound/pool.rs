@@ -1,5 +1,5 @@
-//! Sockets to the backend that are kept from one callback to the next: per origin, the last used
-//! first, so that those that are not needed grow old and go. What the backend ends goes at once.
+//! Sockets that are kept from one request to the next: per origin, the last used first, so that
+//! those that are not needed grow old and go. What the server ends goes at once.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};
@@ -15,9 +15,14 @@ use tokio::time::{Instant, timeout};
 
 use super::connector::Socket;
 
-/// Kept sockets per origin, and for how long: shorter than backends keep them.
-pub(crate) const MAX_IDLE: usize = 32;
-const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How much is kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keeping {
+    /// So many sockets per origin.
+    pub(crate) sockets: usize,
+    /// For so long without use.
+    pub(crate) time: Duration,
+}
 
 /// Redirects may lead anywhere: sockets to so many origins are kept at a time.
 const MAX_ORIGINS: usize = 16;
@@ -39,6 +44,7 @@ impl Origin {
 pub(crate) struct Pool(Arc<Inner>);
 
 struct Inner {
+    keeping: Keeping,
     shelves: Mutex<Shelves>,
     /// Rings the bell; each idle socket has a clone.
     waker: Waker,
@@ -69,10 +75,10 @@ struct Idle {
 struct Bell(Notify);
 
 impl Pool {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(keeping: Keeping) -> Self {
         let bell = Arc::<Bell>::default();
         let waker = Waker::from(Arc::clone(&bell));
-        Self(Arc::new(Inner { shelves: Mutex::default(), waker, bell }))
+        Self(Arc::new(Inner { keeping, shelves: Mutex::default(), waker, bell }))
     }
 
     /// A socket that has neither ended nor said anything since it was kept.
@@ -81,7 +87,7 @@ impl Pool {
             let mut idle = self.0.shelves.lock().of(origin)?.pop()?;
             let look = poll_fn(|context| Poll::Ready(idle.socket.is_quiet(context)));
             // A task that has used up its turn would be told that nothing has happened.
-            if unconstrained(look).await && idle.socket.is_silent() && idle.is_young() {
+            if unconstrained(look).await && idle.socket.is_silent() && self.0.is_young(&idle) {
                 return Some(idle.socket);
             }
         }
@@ -96,7 +102,7 @@ impl Pool {
         let mut shelves = self.0.shelves.lock();
         let has_room = shelves.all.len() < MAX_ORIGINS;
         match shelves.of(origin) {
-            Some(shelf) if shelf.len() < MAX_IDLE => shelf.push(idle),
+            Some(shelf) if shelf.len() < self.0.keeping.sockets => shelf.push(idle),
             None if has_room => {
                 shelves.all.push(Shelf { origin: origin.clone(), idle: vec![idle] });
             }
@@ -114,18 +120,16 @@ impl Inner {
     fn context(&self) -> Context<'_> {
         Context::from_waker(&self.waker)
     }
+
+    fn is_young(&self, idle: &Idle) -> bool {
+        idle.since.elapsed() < self.keeping.time
+    }
 }
 
 impl Shelves {
     fn of(&mut self, origin: &Origin) -> Option<&mut Vec<Idle>> {
         let shelf = self.all.iter_mut().find(|shelf| shelf.origin == *origin)?;
         Some(&mut shelf.idle)
-    }
-}
-
-impl Idle {
-    fn is_young(&self) -> bool {
-        self.since.elapsed() < IDLE_TIMEOUT
     }
 }
 
@@ -157,7 +161,7 @@ async fn reap(pool: Weak<Inner>, bell: Arc<Bell>) {
         let mut shelves = pool.shelves.lock();
         shelves.all.retain_mut(|shelf| {
             let mut context = pool.context();
-            let keeps = |idle: &mut Idle| idle.is_young() && idle.socket.is_quiet(&mut context);
+            let keeps = |idle: &mut Idle| pool.is_young(idle) && idle.socket.is_quiet(&mut context);
             shelf.idle.retain_mut(keeps);
             !shelf.idle.is_empty()
         });
@@ -177,16 +181,18 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::callback::connector::Connector;
+    use crate::outbound::Connector;
 
-    /// A backend's end of connections, and what makes the other.
-    struct Backend {
+    const KEEPING: Keeping = Keeping { sockets: 3, time: Duration::from_secs(10) };
+
+    /// A server's end of connections, and what makes the other.
+    struct Far {
         listener: TcpListener,
         connector: Connector,
         uri: Uri,
     }
 
-    impl Backend {
+    impl Far {
         async fn new() -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let uri = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
@@ -213,11 +219,11 @@ mod tests {
     #[test]
     fn the_last_used_is_the_first_taken() {
         run(async {
-            let (backend, pool) = (Backend::new().await, Pool::new());
-            let origin = Origin::of(&backend.uri);
+            let (far, pool) = (Far::new().await, Pool::new(KEEPING));
+            let origin = Origin::of(&far.uri);
             assert!(pool.take(&origin).await.is_none());
-            let (first, mut of_first) = backend.connect().await;
-            let (second, mut of_second) = backend.connect().await;
+            let (first, mut of_first) = far.connect().await;
+            let (second, mut of_second) = far.connect().await;
             pool.keep(&origin, first);
             pool.keep(&origin, second);
             assert!(pool.take(&Origin::of(&Uri::from_static("http://other/"))).await.is_none());
@@ -233,11 +239,11 @@ mod tests {
     #[test]
     fn there_is_room_for_so_many() {
         run(async {
-            let (backend, pool) = (Backend::new().await, Pool::new());
-            let origin = Origin::of(&backend.uri);
+            let (far, pool) = (Far::new().await, Pool::new(KEEPING));
+            let origin = Origin::of(&far.uri);
             let mut theirs = Vec::new();
-            for _ in 0..=MAX_IDLE {
-                let (socket, other) = backend.connect().await;
+            for _ in 0..=KEEPING.sockets {
+                let (socket, other) = far.connect().await;
                 pool.keep(&origin, socket);
                 theirs.push(other);
             }
@@ -246,19 +252,18 @@ mod tests {
             while let Some(socket) = pool.take(&origin).await {
                 taken.push(socket);
             }
-            assert_eq!(taken.len(), MAX_IDLE);
+            assert_eq!(taken.len(), KEEPING.sockets);
         });
     }
 
     #[test]
     fn so_many_origins_are_kept() {
         run(async {
-            let (backend, pool) = (Backend::new().await, Pool::new());
-            let origin =
-                |n: usize| Origin::of(&format!("http://backend-{n}/").parse::<Uri>().unwrap());
+            let (far, pool) = (Far::new().await, Pool::new(KEEPING));
+            let origin = |n: usize| Origin::of(&format!("http://far-{n}/").parse::<Uri>().unwrap());
             let mut theirs = Vec::new();
             for n in 0..=MAX_ORIGINS {
-                let (socket, other) = backend.connect().await;
+                let (socket, other) = far.connect().await;
                 pool.keep(&origin(n), socket);
                 theirs.push(other);
             }
@@ -272,13 +277,13 @@ mod tests {
     #[test]
     fn what_ends_or_speaks_goes_at_once() {
         run(async {
-            let (backend, pool) = (Backend::new().await, Pool::new());
-            let origin = Origin::of(&backend.uri);
-            let (socket, mut theirs) = backend.connect().await;
+            let (far, pool) = (Far::new().await, Pool::new(KEEPING));
+            let origin = Origin::of(&far.uri);
+            let (socket, mut theirs) = far.connect().await;
             pool.keep(&origin, socket);
             theirs.shutdown().await.unwrap();
             closed(theirs).await;
-            let (socket, mut theirs) = backend.connect().await;
+            let (socket, mut theirs) = far.connect().await;
             pool.keep(&origin, socket);
             theirs.write_all(b"HTTP/1.1 408 Too Slow\r\n\r\n").await.unwrap();
             closed(theirs).await;
@@ -290,9 +295,9 @@ mod tests {
     #[test]
     fn a_pool_ends_whole() {
         run(async {
-            let (backend, pool) = (Backend::new().await, Pool::new());
-            let (socket, theirs) = backend.connect().await;
-            pool.keep(&Origin::of(&backend.uri), socket);
+            let (far, pool) = (Far::new().await, Pool::new(KEEPING));
+            let (socket, theirs) = far.connect().await;
+            pool.keep(&Origin::of(&far.uri), socket);
             let bell = Arc::downgrade(&pool.0.bell);
             drop(pool);
             closed(theirs).await;
