@@ -145,7 +145,7 @@ impl Channels {
         let identity = self.hasher.hash_one(session.identity());
         let mut shard = shard(&self.by_session, identity).lock();
         // A session that ends says so before it leaves: under this lock it does not slip in again.
-        if session.is_ending() {
+        if session.is_over() {
             return Err(SubscribeError::Closed);
         }
         let rehash = |found: &Memberships| self.hasher.hash_one(found.session.identity());

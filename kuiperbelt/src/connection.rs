@@ -143,7 +143,7 @@ impl Future for Connection {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         loop {
-            let phase = this.phase;
+            let before = (this.phase, this.receives_for_nobody());
             this.learn_of_end(context);
             this.poll_receiving(context);
             // Before reading: a client that never stops sending must not keep us from answering.
@@ -155,7 +155,7 @@ impl Future for Connection {
             if this.phase == Phase::Done && this.seat.is_none() {
                 return Poll::Ready(());
             }
-            if this.phase == phase {
+            if (this.phase, this.receives_for_nobody()) == before {
                 return Poll::Pending;
             }
         }
@@ -336,6 +336,11 @@ impl Connection {
                 self.receive(*held);
             }
         }
+    }
+
+    /// Whether the handler has a message in hand of a session that is over, which it is to see.
+    fn receives_for_nobody(&self) -> bool {
+        self.receiving.is_some() && self.seat.as_ref().is_some_and(|seat| seat.session.is_over())
     }
 
     /// Whether as much is read ahead of the handler as may be.

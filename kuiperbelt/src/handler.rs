@@ -24,6 +24,8 @@ use crate::session::Session;
 /// * No future is cancelled: a client that vanishes is reported by `close` when the call in flight
 ///   has returned. Only the end of the process cuts a call short.
 /// * While `receive` runs, sends to the session go on and pings are answered.
+/// * `receive` is polled again when its session [is over](Session::is_over), so that one that looks
+///   there each time need not go on for nobody.
 /// * The handler logs its own failures; the library logs what happens on the socket.
 pub trait Handler: Send + Sync + 'static {
     /// Judges a client whose handshake and Origin are in order. `request` is the client's, whole, and

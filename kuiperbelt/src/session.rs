@@ -297,6 +297,12 @@ impl Session {
         outbox.decide(Ending { end, flush_by });
     }
 
+    /// Whether nothing is accepted for it any more: its end is decided, or its client has left. The
+    /// contract of [`Handler`](crate::Handler) says who may wait for that.
+    pub fn is_over(&self) -> bool {
+        matches!(self.outbox().stage, Stage::Ending | Stage::Ended)
+    }
+
     /// The message as this client gets it.
     fn frame(&self, message: &Message) -> Bytes {
         message.frame(self.0.deflate, self.0.terms.compression_min_size)
@@ -466,11 +472,6 @@ impl Session {
         };
         add(&self.0.messages_in, 1);
         add(&self.0.bytes_in, bytes as u64);
-    }
-
-    /// Whether nothing is accepted for it any more.
-    pub(crate) fn is_ending(&self) -> bool {
-        matches!(self.outbox().stage, Stage::Ending | Stage::Ended)
     }
 
     /// What is queued, taken as if it were written.

@@ -4,11 +4,14 @@
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::request::Parts;
 use kuiperbelt::rocket::{Rocket, Settings};
-use kuiperbelt::{Admission, End, Handler, Hub, Received, Refusal, Server, Session};
+use kuiperbelt::{
+    Admission, CloseCode, End, Handler, Hub, Message as Sent, Received, Refusal, Server, Session,
+};
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::timeout;
 use tungstenite::{Message, WebSocket};
@@ -130,5 +133,85 @@ async fn a_rocket_of_another_hub_subscribes_nobody() {
     })
     .await
     .unwrap();
+    served.abort();
+}
+
+/// Keeps every message in hand for as long as its session lasts, and tells of each end.
+struct Patient {
+    sessions: Mutex<Vec<Session>>,
+    ends: Arc<Mutex<Vec<u16>>>,
+}
+
+impl Handler for Patient {
+    async fn receive(&self, session: &Session, _message: Received) {
+        self.sessions.lock().unwrap().push(session.clone());
+        let _ = session.send(&Sent::text("in hand"), None).await;
+        std::future::poll_fn(|_| match session.is_over() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+        .await;
+    }
+
+    async fn close(&self, _session: &Session, end: End) {
+        self.ends.lock().unwrap().push(end.code.number());
+    }
+}
+
+/// What a handler has in hand it can put away when nobody is there any more, however that comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_waits_learns_of_the_end() {
+    let mut server = Server::new();
+    let ends = Arc::default();
+    let patient = Arc::new(Patient { sessions: Mutex::default(), ends: Arc::clone(&ends) });
+    server.door("/", Arc::clone(&patient)).unwrap();
+    let address = server.bind("127.0.0.1:0").await.unwrap()[0];
+    let served = tokio::spawn(server.run(std::future::pending::<()>()));
+    let client = move || {
+        let mut client = client(address);
+        client.send("wait".into()).unwrap();
+        assert_eq!(client.read().unwrap(), "in hand".into());
+        client
+    };
+    let told = |count: usize, code: u16| {
+        let ends = Arc::clone(&ends);
+        async move {
+            until("the end is told", || ends.lock().unwrap().len() == count).await;
+            assert_eq!(ends.lock().unwrap()[count - 1], code);
+        }
+    };
+    // It just leaves.
+    drop(spawn_blocking(client).await.unwrap());
+    told(1, 1006).await;
+    // It says that it does.
+    let closing = move || {
+        let mut client = client();
+        client.close(None).unwrap();
+        client
+    };
+    drop(spawn_blocking(closing).await.unwrap());
+    told(2, 1005).await;
+    // It has sent more than is read ahead, and leaves.
+    let eager = move || {
+        let mut client = client();
+        for _ in 0..3 {
+            client.send("more".into()).unwrap();
+        }
+        client
+    };
+    drop(spawn_blocking(eager).await.unwrap());
+    told(3, 1006).await;
+    // Its session is ended.
+    let waiting = spawn_blocking(client).await.unwrap();
+    let session = patient.sessions.lock().unwrap().last().unwrap().clone();
+    session.end(End::new(CloseCode::POLICY, "enough"));
+    let mut waiting = waiting;
+    let said = spawn_blocking(move || {
+        let said = waiting.read();
+        while waiting.read().is_ok() {}
+        said
+    });
+    assert!(matches!(said.await.unwrap(), Ok(Message::Close(_))));
+    told(4, 1008).await;
     served.abort();
 }
