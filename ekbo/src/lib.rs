@@ -12,6 +12,7 @@ mod certificate;
 mod close_frame;
 mod config;
 mod demo;
+mod endpoint;
 mod flags;
 #[doc(hidden)]
 pub mod gateway;

@@ -26,7 +26,7 @@ const LIBRARY: &[&[&str]] = &[
 /// The rooms are one layer: they know the library, never each other and never the configuration.
 const SERVER: &[&[&str]] = &[
     &["certificate", "close_frame", "nearest", "origin", "path", "process", "secret", "text"],
-    &["flags", "outbound"],
+    &["endpoint", "flags", "outbound"],
     &["log"],
     &["access_log", "backend_api", "callback", "demo"],
     &["config"],
