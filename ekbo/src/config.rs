@@ -66,6 +66,9 @@ pub(crate) struct Config {
     pub(crate) channels_per_session: usize,
     pub(crate) origin_policy: OriginPolicy,
     pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) ping_interval: Option<Duration>,
+    /// Longer than `ping_interval`, which is set as well then.
+    pub(crate) pong_timeout: Option<Duration>,
     pub(crate) write_timeout: Option<Duration>,
     pub(crate) handshake_timeout: Option<Duration>,
     pub(crate) shutdown_timeout: Duration,

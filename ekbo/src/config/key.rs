@@ -205,6 +205,13 @@ pub(crate) const KEYS: &[Key] = &[
         .means("longest wait for the TLS handshake and the head of a request; 0 waits for ever"),
     Key::new("idle_timeout", Kind::Duration, "0")
         .means("a session without any traffic for so long is ended; 0 keeps it"),
+    Key::new("ping_interval", Kind::Duration, "0").means(
+        "how often a client is pinged, which idle_timeout does not take for traffic; 0 is never",
+    ),
+    Key::new("pong_timeout", Kind::Duration, "0").means(
+        "a session whose client sends nothing for so long, no pong either, is ended (Close 1001); \
+         longer than ping_interval; 0 keeps it",
+    ),
     Key::new("write_timeout", Kind::Duration, "30s")
         .means("a session whose socket takes no byte for so long is ended; 0 waits for ever"),
     Key::new("shutdown_timeout", Kind::Duration, "10s")

@@ -111,6 +111,8 @@ pub(super) fn mean(
         channels_per_session: number(settings, "channels.per_session")?,
         origin_policy: origin_policy(settings)?,
         idle_timeout: optional(settings.duration("idle_timeout")),
+        ping_interval: optional(settings.duration("ping_interval")),
+        pong_timeout: pong_timeout(settings)?,
         write_timeout: optional(settings.duration("write_timeout")),
         handshake_timeout: optional(settings.duration("handshake_timeout")),
         shutdown_timeout: settings.duration("shutdown_timeout"),
@@ -471,6 +473,27 @@ fn choice<T: Copy, const N: usize>(
 /// 0 means "none" for every duration that may be left out.
 fn optional(duration: Duration) -> Option<Duration> {
     (!duration.is_zero()).then_some(duration)
+}
+
+/// Of the gateway, or of a bridge.
+fn pong_timeout(settings: &Settings) -> Result<Option<Duration>, ConfigError> {
+    let timeout = settings.duration("pong_timeout");
+    let interval = settings.duration("ping_interval");
+    let fault = |problem: &str| Err(settings.fault("pong_timeout", problem));
+    if timeout.is_zero() {
+        return Ok(None);
+    }
+    if interval.is_zero() {
+        let problem = "would end every client that only listens, as nobody is pinged; set \
+                       ping_interval as well, or write 0";
+        return fault(problem);
+    }
+    if timeout <= interval {
+        let problem = "is no longer than ping_interval, so that nobody could answer in time; write \
+                       for example twice as much";
+        return fault(problem);
+    }
+    Ok(Some(timeout))
 }
 
 /// 0 means "unlimited".

@@ -89,8 +89,8 @@ fn the_example_file_names_every_key() {
 /// Every key does something: another value makes another configuration.
 #[test]
 fn every_key_changes_the_configuration() {
-    // One of the two alone would be refused.
-    let base = "tls: {cert: /cert, key: /key}\n";
+    // Of these one alone would be refused.
+    let base = "tls: {cert: /cert, key: /key}\nping_interval: 1s\n";
     let samples = [
         ("port", "1"),
         ("api_listen", "localhost:1"),

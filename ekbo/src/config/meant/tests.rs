@@ -419,6 +419,25 @@ fn choices() {
     );
 }
 
+/// Surface, section 2: who is not pinged is not expected to answer.
+#[test]
+fn pongs_want_pings() {
+    let seconds = Duration::from_secs;
+    let times = |text| {
+        let config = config(text);
+        (config.ping_interval, config.pong_timeout)
+    };
+    assert_eq!(times(""), (None, None));
+    assert_eq!(times("ping_interval: 25s"), (Some(seconds(25)), None));
+    let both = times("ping_interval: 25s\npong_timeout: 26s");
+    assert_eq!(both, (Some(seconds(25)), Some(seconds(26))));
+    let alone = error("pong_timeout: 60s");
+    assert!(alone.starts_with("config.yml:1: pong_timeout: would end every client"), "{alone}");
+    assert!(alone.ends_with("; set ping_interval as well, or write 0"), "{alone}");
+    let short = error("ping_interval: 25s\npong_timeout: 25s");
+    assert!(short.starts_with("config.yml:2: pong_timeout: is no longer than"), "{short}");
+}
+
 /// KB-CFG-2, section 16: 0 turns a duration off and a limit away; D11: an outbox holds at
 /// least one message, KB-CFG-6: a queue none or more.
 #[test]
