@@ -18,6 +18,7 @@ mod flags;
 pub mod gateway;
 mod log;
 mod nearest;
+mod network;
 mod origin;
 mod outbound;
 mod path;

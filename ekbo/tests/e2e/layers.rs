@@ -25,7 +25,17 @@ const LIBRARY: &[&[&str]] = &[
 
 /// The rooms are one layer: they know the library, never each other and never the configuration.
 const SERVER: &[&[&str]] = &[
-    &["certificate", "close_frame", "nearest", "origin", "path", "process", "secret", "text"],
+    &[
+        "certificate",
+        "close_frame",
+        "nearest",
+        "network",
+        "origin",
+        "path",
+        "process",
+        "secret",
+        "text",
+    ],
     &["endpoint", "flags", "outbound"],
     &["log"],
     &["access_log", "backend_api", "callback", "demo"],
