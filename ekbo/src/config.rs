@@ -4,6 +4,7 @@
 //! it), then what is meant (`meant.rs`). This room alone reads configuration files and the
 //! environment. The list of all keys is in `key.rs`; the command line is in `crate::flags`.
 
+mod bridge;
 mod duration;
 mod environment;
 pub(crate) mod key;
@@ -26,10 +27,13 @@ use thiserror::Error;
 use self::written::{File, Settings, Source};
 use crate::callback::Targets;
 use crate::flags::Flags;
+use crate::network::Network;
 use crate::origin::OriginPolicy;
+use crate::outbound::target::Address;
 use crate::secret::Secret;
 use crate::text::InvalidTextPolicy;
 
+pub(crate) use self::bridge::Bridge;
 pub(crate) use self::environment::Environment;
 
 /// What the server runs with. Every value is valid; nobody needs to check again.
@@ -44,6 +48,13 @@ pub(crate) struct Config {
     pub(crate) paths: Paths,
     /// No two have one path, and none has one of `paths`.
     pub(crate) hubs: Vec<RocketHub>,
+    /// No two can take one handshake; none without the feature `zmq`.
+    pub(crate) bridges: Vec<Bridge>,
+    /// With one, the backend API is on `api_listen` alone, and without `callback.connect` there is no
+    /// door of the gateway.
+    pub(crate) upstream: Option<Upstream>,
+    /// Whose word on where a request comes from is believed.
+    pub(crate) trusted_proxies: Vec<Network>,
     pub(crate) callback: Targets,
     pub(crate) receive_reply: bool,
     pub(crate) session_header: HeaderName,
@@ -146,6 +157,17 @@ pub(crate) struct RocketHub {
     pub(crate) max_subscriptions: usize,
 }
 
+/// The application that gets what no door takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Upstream {
+    /// Without path, query and user information.
+    pub(crate) address: Address,
+    /// Longer than 0.
+    pub(crate) connect_timeout: Duration,
+    /// Until the head of an answer; longer than 0.
+    pub(crate) response_timeout: Duration,
+}
+
 /// How the messages of a hub are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RocketCodec {
@@ -212,6 +234,10 @@ pub(crate) enum WarningKind {
     OpenApi,
     /// Everybody may publish in a hub.
     OpenHub,
+    /// Everybody may send commands through a bridge.
+    OpenBridge,
+    /// The gateway's backend can call nothing.
+    NoApi,
 }
 
 impl WarningKind {

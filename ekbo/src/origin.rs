@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use http::header::{HOST, ORIGIN};
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 
 /// How the Origin of a handshake is compared with its Host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,32 @@ impl OriginPolicy {
                 !origin.is_empty() && origin.eq_ignore_ascii_case(host)
             }),
         }
+    }
+}
+
+/// Which Origins are welcome where a list of them can be written; a request without is in any case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum AllowedOrigins {
+    /// That of the listener itself: host and port are those of `Host`.
+    Own,
+    Any,
+    /// These, as browsers send them.
+    Listed(Vec<String>),
+}
+
+impl AllowedOrigins {
+    #[cfg_attr(not(test), expect(dead_code, reason = "the bridge asks"))]
+    pub(crate) fn welcomes(&self, headers: &HeaderMap) -> bool {
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let is_welcome = |origin: &HeaderValue| match (self, origin.to_str()) {
+            (Self::Any, _) => true,
+            (_, Err(_)) => false,
+            (Self::Own, Ok(origin)) => is_own(origin, host),
+            (Self::Listed(listed), Ok(origin)) => {
+                listed.iter().any(|listed| listed.eq_ignore_ascii_case(origin))
+            }
+        };
+        headers.get_all(ORIGIN).iter().all(is_welcome)
     }
 }
 
@@ -118,6 +144,44 @@ mod tests {
         assert!(!welcomes(Some("http://b:80"), "a:80"));
         assert!(!welcomes(Some("null"), "a:80"));
         assert!(!welcomes(Some("null"), "null"));
+    }
+
+    #[test]
+    fn origins_that_are_allowed() {
+        let listed = AllowedOrigins::Listed(vec!["https://a".into(), "null".into()]);
+        let host = |origins: &[&[u8]]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, "own:80".parse().unwrap());
+            for origin in origins {
+                headers.append(ORIGIN, HeaderValue::from_bytes(origin).unwrap());
+            }
+            headers
+        };
+        for (origins, own, is_listed) in [
+            (&[][..], true, true),
+            (&[&b"http://own:80"[..]][..], true, false),
+            (&[b"https://OWN:80"], true, false),
+            (&[b"http://own"], false, false),
+            (&[b"http://own:81"], false, false),
+            (&[b"http://own:80.evil"], false, false),
+            (&[b"https://a"], false, true),
+            (&[b"HTTPS://A"], false, true),
+            (&[b"https://a.evil"], false, false),
+            (&[b"http://a"], false, false),
+            (&[b"null"], false, true),
+            (&[b""], false, false),
+            (&[b"\xff"], false, false),
+            (&[b"https://a", b"null"], false, true),
+            (&[b"http://own:80", b"https://a"], false, false),
+        ] {
+            let headers = host(origins);
+            assert_eq!(AllowedOrigins::Own.welcomes(&headers), own, "{origins:?}");
+            assert_eq!(listed.welcomes(&headers), is_listed, "{origins:?}");
+            assert!(AllowedOrigins::Any.welcomes(&headers));
+        }
+        let without_host: HeaderMap =
+            [(ORIGIN, HeaderValue::from_static("http://own"))].into_iter().collect();
+        assert!(!AllowedOrigins::Own.welcomes(&without_host));
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub(crate) struct Key {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Text,
+    /// A text that may be written empty, which is then not its default.
+    AnyText,
     /// A text whose user information is masked wherever it is shown.
     Url,
     Duration,
@@ -39,6 +41,8 @@ pub(crate) enum Kind {
     Texts,
     /// A list of maps, each with these keys.
     Entries(&'static [Key]),
+    /// A map with these keys, or the value of the first of them alone.
+    Entry(&'static [Key]),
 }
 
 impl Key {
@@ -113,6 +117,19 @@ pub(crate) const KEYS: &[Key] = &[
         .means("path of the health check"),
     Key::new("hubs", Kind::Entries(HUB_KEYS), "[]")
         .means("Rocket hubs on the public listener, a list of maps with keys of their own"),
+    Key::new("bridges", Kind::Entries(BRIDGE_KEYS), "[]").means(
+        "bridges to ZeroMQ on the public listener, a list of maps with keys of their own",
+    ),
+    Key::new("upstream", Kind::Entry(UPSTREAM_KEYS), "\"\"").means(
+        "URL of an application that gets whatever no door of ours takes, or a map with keys of its \
+         own; the backend API is then on api_listen alone, and without callback.connect there is \
+         no gateway",
+    ),
+    Key::new("trusted_proxies", Kind::Texts, "\"\"").means(
+        "networks (10.0.0.0/8) and addresses whose X-Forwarded-For, -Proto and -Host go on to the \
+         upstream with what they lack, or unix for whoever comes over a unix socket; from anyone \
+         else they are replaced by the truth",
+    ),
     Key::new("callback.connect", Kind::Url, "\"\"")
         .alias("EKBO_CONNECT_CALLBACK_URL")
         .means("URL asked whether a client may connect; without it every connect answers 500"),
@@ -245,6 +262,93 @@ pub(crate) const HUB_KEYS: &[Key] = &[
         .means("most channels that one connection subscribes to, at least 1"),
 ];
 
+/// The keys of one entry of `bridges`.
+pub(crate) const BRIDGE_KEYS: &[Key] = &[
+    Key::new("subprotocol", Kind::Text, "rbkit").means(
+        "subprotocol that clients offer, wherever they ask for it; with .raw behind it, for \
+         payloads as they are in binary messages",
+    ),
+    Key::new("path", Kind::Text, "\"\"")
+        .means("path of the handshakes that are taken; empty is any"),
+    Key::new("request_endpoint", Kind::AnyText, "tcp://127.0.0.1:5556").means(
+        "where the backend's REP listens for commands, tcp://HOST:PORT or ipc:///PATH; empty \
+         means there is none, and commands are answered with Close 1003",
+    ),
+    Key::new("publish_endpoint", Kind::AnyText, "tcp://127.0.0.1:5555")
+        .means("where the backend's PUB listens for subscriptions; empty means there is none"),
+    Key::new("topics", Kind::Texts, "\"\"")
+        .means("what published messages begin with that are asked for; empty asks for all"),
+    Key::new("join_parts", Kind::Switch, "false")
+        .means("whether the parts of a published message travel as one payload, not one by one"),
+    Key::new("response_prefix", Kind::AnyText, "\"0\"")
+        .means("ASCII character ahead of responses and notices"),
+    Key::new("publish_prefix", Kind::AnyText, "\"1\"")
+        .means("ASCII character ahead of what is published"),
+    Key::new("payload_encoding", Kind::Text, "cgi").means(
+        "how payloads travel to clients that do not offer the .raw subprotocol: cgi (form-encoded \
+         text) or raw (binary, as they are)",
+    ),
+    Key::new("routing", Kind::Text, "fanout").means(
+        "who gets what is published and responses: fanout (everybody, and whoever asked), or \
+         newest (the newest client both)",
+    ),
+    Key::new("client_count_notices", Kind::Switch, "true")
+        .means("whether clients are told how many there are when another one comes"),
+    Key::new("ping_interval", Kind::Duration, "15s")
+        .means("how often a client is pinged; 0 is never"),
+    Key::new("pong_timeout", Kind::Duration, "30s").means(
+        "a client that sends nothing for so long, no pong either, is closed (Close 1001); longer \
+         than ping_interval; 0 keeps it",
+    ),
+    Key::new("backend_check_timeout", Kind::Duration, "1s")
+        .means("longest wait for the backend's endpoints when a client comes"),
+    Key::new("unavailable_code", Kind::Count, "1000")
+        .means("close code for a client that finds them down"),
+    Key::new(
+        "unavailable_reason",
+        Kind::AnyText,
+        "Closing websocket because Rbkit server is not running",
+    )
+    .means("reason of that close, at most 123 bytes"),
+    Key::new("request_timeout", Kind::Duration, "30s").means(
+        "longest wait for the response to a command; then whoever asked is closed (Close 1011)",
+    ),
+    Key::new("allowed_commands", Kind::Texts, "\"\"")
+        .means("commands that clients may send, others are closed (Close 1008); empty allows all"),
+    Key::new("on_last_client", Kind::Text, "\"\"")
+        .means("command sent when the last client has left; empty sends none"),
+    Key::new("allowed_origins", Kind::Texts, "\"\"").means(
+        "web pages that may connect, by their Origin header (https://HOST, https://HOST:PORT or \
+         null), others are answered 403; * means any, empty those of our own host and port",
+    ),
+    Key::new("token", Kind::Texts, "\"\"").secret().means(
+        "token that clients send as Authorization: Bearer or in the query as token, others are \
+         answered 401; a list allows rotation; empty lets everybody in",
+    ),
+    Key::new("max_message_size", Kind::Size, "64MiB").means(
+        "largest command of a client (Close 1009 beyond) and largest message of the backend; 0 is \
+         unlimited",
+    ),
+    Key::new("client_queue.messages", Kind::Positive, "1000").means(
+        "messages that wait per client, at least 1; beyond, the oldest of what was published is \
+         dropped, responses never",
+    ),
+    Key::new("client_queue.bytes", Kind::Size, "64MiB")
+        .means("bytes that wait per client, at least 1; followed in the same way"),
+];
+
+/// The keys of `upstream`.
+pub(crate) const UPSTREAM_KEYS: &[Key] = &[
+    Key::new("url", Kind::Url, "\"\"").means(
+        "where the application listens, required: http://HOST:PORT, https://HOST or \
+         unix:/PATH.sock, without a path, as requests go there unchanged",
+    ),
+    Key::new("connect_timeout", Kind::Duration, "5s")
+        .means("longest wait for a connection to it; then 504"),
+    Key::new("response_timeout", Kind::Duration, "60s")
+        .means("longest wait for the head of its answer; then 504"),
+];
+
 pub(crate) fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {
     keys.iter().find(|key| key.name == name)
 }
@@ -273,6 +377,8 @@ mod tests {
 
     use super::*;
 
+    const ALL: [&[Key]; 4] = [KEYS, HUB_KEYS, BRIDGE_KEYS, UPSTREAM_KEYS];
+
     #[test]
     fn names_and_variables_are_unique() {
         let mut seen = HashSet::new();
@@ -281,10 +387,12 @@ mod tests {
             assert!(seen.insert(key.variable()), "{}", key.name);
             assert!(key.alias.is_none_or(|alias| seen.insert(alias.into())), "{}", key.name);
         }
-        let of_hubs: HashSet<&str> = HUB_KEYS.iter().map(|key| key.name).collect();
-        assert_eq!(of_hubs.len(), HUB_KEYS.len());
-        for key in KEYS.iter().chain(HUB_KEYS) {
-            assert!(!key.meaning.is_empty() && !key.meaning.contains("  "), "{}", key.name);
+        for keys in ALL {
+            let names: HashSet<&str> = keys.iter().map(|key| key.name).collect();
+            assert_eq!(names.len(), keys.len());
+            for key in keys {
+                assert!(!key.meaning.is_empty() && !key.meaning.contains("  "), "{}", key.name);
+            }
         }
     }
 
@@ -310,6 +418,8 @@ mod tests {
         };
         let first = table_of(KEYS);
         table_of(HUB_KEYS);
+        table_of(BRIDGE_KEYS);
+        table_of(UPSTREAM_KEYS);
 
         let named = |prefix: &str| -> HashSet<String> {
             let start = format!("| `{prefix}.");
@@ -333,7 +443,7 @@ mod tests {
     /// The print of `ekbo config` opens each section once.
     #[test]
     fn keys_of_a_section_stand_together() {
-        for keys in [KEYS, HUB_KEYS] {
+        for keys in ALL {
             let mut closed = HashSet::new();
             let mut current = "";
             for key in keys {

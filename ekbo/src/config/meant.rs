@@ -1,7 +1,9 @@
 //! Stage two: what is meant. Turns settings of the right types into a `Config` in which no invalid
 //! value exists, or says which key is wrong, where and why.
 
+mod bridge;
 mod hub;
+mod upstream;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -11,13 +13,14 @@ use http::{HeaderName, HeaderValue};
 use kuiperbelt::SlowConsumer;
 
 use super::environment::Environment;
+use super::key;
 use super::written::{Settings, Source};
 use super::{
     ApiListen, Config, ConfigError, DuplicateSession, Listen, Paths, TlsFiles, Warning, WarningKind,
 };
 use crate::callback::headers::OF_THE_PROTOCOL;
 use crate::callback::{Retry, Targets};
-use crate::origin::{OriginPolicy, is_host_name};
+use crate::origin::{self, OriginPolicy, is_host_name};
 use crate::outbound::target::{self, Target};
 use crate::path;
 use crate::secret::{MASK, Secret, is_secret_header};
@@ -82,9 +85,12 @@ pub(super) fn mean(
         listen: listen(settings, port, warnings),
         tls: tls(settings)?,
         api_listen: settings.text("api_listen").map(|_| api_listen(settings)).transpose()?,
-        api_token: api_token(settings)?,
+        api_token: tokens(settings, "api_token")?,
         paths: paths(settings, warnings)?,
         hubs: hub::hubs(settings, warnings)?,
+        bridges: bridge::bridges(settings, warnings)?,
+        upstream: upstream::upstream(settings)?,
+        trusted_proxies: upstream::trusted_proxies(settings)?,
         callback: callbacks(settings, warnings)?,
         receive_reply: settings.switch("callback.receive_reply"),
         session_header: session_header(settings)?,
@@ -97,7 +103,7 @@ pub(super) fn mean(
             None => None,
         },
         outbox_messages: number(settings, "outbox.messages")?,
-        outbox_bytes: outbox_bytes(settings)?,
+        outbox_bytes: bounded(settings, "outbox.bytes")?,
         slow_consumer: choice(
             settings,
             "slow_consumer",
@@ -141,15 +147,28 @@ pub(super) fn mean(
     };
     let Targets { connect, establish, receive, close, .. } = &config.callback;
     let has_callback = [connect, establish, receive, close].into_iter().any(Option::is_some);
-    // Hubs ask nobody: without any callback there is no gateway beside them.
-    if connect.is_none() && (has_callback || config.hubs.is_empty()) {
-        let problem = "is not set, so every connect is answered 500; write the URL of your backend";
+    // The others ask nobody: without any callback there is no gateway beside them.
+    let is_gateway =
+        config.hubs.is_empty() && config.bridges.is_empty() && config.upstream.is_none();
+    if connect.is_none() && (has_callback || is_gateway) {
+        let problem = match config.upstream {
+            None => "is not set, so every connect is answered 500; write the URL of your backend",
+            Some(_) => {
+                "is not set, so there is no gateway beside the upstream; write the URL of your \
+                 backend, or remove the other callbacks"
+            }
+        };
         warnings.push(settings.warning(WarningKind::NoConnect, "callback.connect", problem));
+    }
+    if connect.is_some() && config.upstream.is_some() && config.api_listen.is_none() {
+        let problem = "is set, but beside an upstream the backend API is on api_listen alone, so \
+                       nobody can send to the sessions; set api_listen";
+        warnings.push(settings.warning(WarningKind::NoApi, "callback.connect", problem));
     }
     let is_open = match (&config.api_listen, &config.listen) {
         (Some(ApiListen::Tcp(address)), _) => !is_loopback(address),
         (Some(ApiListen::Unix(_)), _) | (None, Listen::Unix(_)) => false,
-        (None, Listen::Tcp(_)) => true,
+        (None, Listen::Tcp(_)) => config.upstream.is_none(),
     };
     if is_open && config.api_token.is_empty() {
         warnings.push(open_api());
@@ -248,17 +267,17 @@ fn api_listen(settings: &Settings) -> Result<ApiListen, ConfigError> {
 }
 
 /// A token must be something a client can send: visible ASCII.
-fn api_token(settings: &Settings) -> Result<Vec<Secret>, ConfigError> {
-    let tokens = settings.texts("api_token");
+fn tokens(settings: &Settings, name: &'static str) -> Result<Vec<Secret>, ConfigError> {
+    let tokens = settings.texts(name);
     if tokens.iter().any(|token| token == MASK) {
         let problem = "\"****\" is what `ekbo config` shows of a token; write the token itself";
-        return Err(settings.fault("api_token", problem));
+        return Err(settings.fault(name, problem));
     }
     if tokens.iter().all(|token| token.bytes().all(|byte| byte.is_ascii_graphic())) {
         return Ok(tokens.iter().map(|token| Secret::new(token)).collect());
     }
     let problem = "a token has a character other than visible ASCII; use letters and digits";
-    Err(settings.fault("api_token", problem))
+    Err(settings.fault(name, problem))
 }
 
 /// The doors that the original did not have.
@@ -475,6 +494,31 @@ fn optional(duration: Duration) -> Option<Duration> {
     (!duration.is_zero()).then_some(duration)
 }
 
+/// A duration that may not be left out.
+fn time(settings: &Settings, name: &'static str) -> Result<Duration, ConfigError> {
+    let duration = settings.duration(name);
+    if duration.is_zero() {
+        let example = key::find(settings.keys(), name).map_or("1s", |key| key.default);
+        let problem = format!("0 would leave no time; write for example {example}");
+        return Err(settings.fault(name, problem));
+    }
+    Ok(duration)
+}
+
+/// As browsers write them; `None`: any.
+fn origins(settings: &Settings) -> Result<Option<Vec<String>>, ConfigError> {
+    let name = "allowed_origins";
+    let mut origins = Vec::new();
+    for text in settings.texts(name).iter().filter(|text| *text != "*") {
+        origins.push(
+            origin::as_sent(text)
+                .ok_or_else(|| settings.fault(name, format!("{text:?} {}", origin::REMEDY)))?,
+        );
+    }
+    let is_any = settings.texts(name).iter().any(|text| text == "*");
+    Ok((!is_any).then_some(origins))
+}
+
 /// Of the gateway, or of a bridge.
 fn pong_timeout(settings: &Settings) -> Result<Option<Duration>, ConfigError> {
     let timeout = settings.duration("pong_timeout");
@@ -501,8 +545,8 @@ fn limit(settings: &Settings, name: &'static str) -> Result<Option<usize>, Confi
     number(settings, name).map(|limit| (limit > 0).then_some(limit))
 }
 
-fn outbox_bytes(settings: &Settings) -> Result<usize, ConfigError> {
-    let name = "outbox.bytes";
+/// A size of at least 1.
+fn bounded(settings: &Settings, name: &'static str) -> Result<usize, ConfigError> {
     match number(settings, name)? {
         0 => Err(settings.fault(name, "0 would hold nothing; write 1 or more")),
         number => Ok(number),

@@ -1,5 +1,5 @@
-//! Walks a YAML tree into settings: known keys, levels of keys, unknown keys, and lists of maps
-//! that have keys of their own.
+//! Walks a YAML tree into settings: known keys, levels of keys, unknown keys, and maps that have keys
+//! of their own.
 //!
 //! What a single value may look like is decided in `value.rs`.
 
@@ -44,6 +44,11 @@ impl<'a> Reader<'a> {
                     items.map(|(index, item)| self.entry(keys, format!("{name}[{index}]"), item));
                 entries.collect::<Result<_, _>>().map(|entries| Some(Value::Entries(entries)))
             }
+            (Kind::Entry(keys), Content::Map(_)) => {
+                let entry = self.entry(keys, name.into(), node)?;
+                Ok(Some(Value::Entry(Box::new(entry))))
+            }
+            (Kind::Entry(keys), Content::Scalar(_)) => self.short(keys, name, node),
             _ => value::read(key, node).map_err(|problem| self.fault(name, node, problem)),
         }
     }
@@ -66,6 +71,23 @@ impl<'a> Reader<'a> {
         let mut entry = Settings::defaults(keys, name, (self.place)(node.line))?;
         self.map(&mut entry, pairs)?;
         Ok(entry)
+    }
+
+    /// A map of which only the first key is written.
+    fn short(
+        &mut self,
+        keys: &'static [Key],
+        name: &str,
+        node: &Node,
+    ) -> Result<Option<Value>, ConfigError> {
+        let Some(first) = keys.first() else { return Ok(None) };
+        let place = (self.place)(node.line);
+        let mut entry = Settings::defaults(keys, name.into(), place.clone())?;
+        let Some(value) = self.value(first, &entry.full_name(first.name), node)? else {
+            return Ok(None);
+        };
+        entry.set(first.name, value, place);
+        Ok(Some(Value::Entry(Box::new(entry))))
     }
 
     fn level(

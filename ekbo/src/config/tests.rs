@@ -102,12 +102,17 @@ fn every_key_changes_the_configuration() {
         ("origin_policy", "same_origin"),
         ("slow_consumer", "drop_oldest"),
         ("hubs", "[{path: /hub}]"),
+        #[cfg(feature = "zmq")]
+        ("bridges", "[{}]"),
+        ("upstream", "http://h"),
+        ("trusted_proxies", "10.0.0.0/8"),
         ("invalid_text", "raw"),
         ("duplicate_session", "replace"),
         ("close_frame", "false"),
     ];
     let defaults = load_text(base).config;
-    for key in key::KEYS {
+    let is_built_in = |key: &&key::Key| cfg!(feature = "zmq") || key.name != "bridges";
+    for key in key::KEYS.iter().filter(is_built_in) {
         let sample = samples.iter().find(|(name, _)| *name == key.name);
         let value = match (sample, key.kind) {
             (Some((_, value)), _) => *value,
@@ -141,28 +146,94 @@ fn every_key_of_a_hub_changes_the_hub() {
             (None, key::Kind::Size) => "7KiB",
             (None, kind) => panic!("no sample for {} of kind {kind:?}", key.name),
         };
-        let text = match key.name.split_once('.') {
-            Some((section, name)) => format!("{section}: {{{name}: {value}}}"),
-            None => format!("{}: {value}", key.name),
-        };
-        assert_ne!(hub(&text), defaults, "{}", key.name);
+        assert_ne!(hub(&pair(key, value)), defaults, "{}", key.name);
     }
 }
 
-/// The hub in a comment of `config.example.yml` names every key, and has the defaults.
+/// Every key of a bridge does something.
+#[cfg(feature = "zmq")]
 #[test]
-fn the_example_of_a_hub_is_read() {
-    let lines = EXAMPLE.lines().skip_while(|line| *line != "#   hubs:");
+fn every_key_of_a_bridge_changes_the_bridge() {
+    let samples = [
+        ("path", "/other"),
+        ("request_endpoint", "tcp://h:1"),
+        ("publish_endpoint", "ipc:///h"),
+        ("payload_encoding", "raw"),
+        ("routing", "newest"),
+        ("client_count_notices", "false"),
+        // Shorter than the time-out of pongs.
+        ("ping_interval", "7s"),
+        ("unavailable_code", "1001"),
+        ("allowed_origins", "https://h"),
+    ];
+    let bridge = |text: &str| load_text(&format!("bridges: [{{{text}}}]")).config.bridges;
+    let defaults = bridge("");
+    for key in key::BRIDGE_KEYS {
+        let sample = samples.iter().find(|(name, _)| *name == key.name);
+        let value = match (sample, key.kind) {
+            (Some((_, value)), _) => *value,
+            (None, key::Kind::Text | key::Kind::AnyText | key::Kind::Texts) => "t",
+            (None, key::Kind::Positive) => "7",
+            (None, key::Kind::Size) => "7KiB",
+            (None, key::Kind::Duration) => "65s",
+            (None, key::Kind::Switch) => "true",
+            (None, kind) => panic!("no sample for {} of kind {kind:?}", key.name),
+        };
+        assert_ne!(bridge(&pair(key, value)), defaults, "{}", key.name);
+    }
+}
+
+/// Every key of the upstream does something.
+#[test]
+fn every_key_of_the_upstream_changes_it() {
+    let upstream = |text: &str| load_text(&format!("upstream: {{url: http://h, {text}}}")).config;
+    let defaults = upstream("").upstream;
+    for key in key::UPSTREAM_KEYS {
+        let value = if key.kind == key::Kind::Duration { "65s" } else { "http://other" };
+        assert_ne!(upstream(&pair(key, value)).upstream, defaults, "{}", key.name);
+    }
+}
+
+/// A key and its value, as they stand in a map.
+fn pair(key: &key::Key, value: &str) -> String {
+    match key.name.split_once('.') {
+        Some((section, name)) => format!("{section}: {{{name}: {value}}}"),
+        None => format!("{}: {value}", key.name),
+    }
+}
+
+/// What stands in a comment of `config.example.yml` as the value of this key, with every key of its
+/// own.
+fn example_of(name: &str, keys: &[key::Key]) -> Loaded {
+    let first = format!("#   {name}:");
+    let lines = EXAMPLE.lines().skip_while(|line| *line != first);
     let lines = lines.map_while(|line| line.strip_prefix("#   "));
     let text: String = lines.map(|line| format!("{line}\n")).collect();
-    let example = load_text(&text);
-    assert!(example.warnings.iter().all(|w| w.kind != WarningKind::UnknownKey));
-    let minimal = "hubs: [{path: /chat, secrets: {read_write: the secret of those who publish}}]";
-    assert_eq!(example.config.hubs, load_text(minimal).config.hubs);
-    for key in key::HUB_KEYS {
+    for key in keys {
         let name = key.name.rsplit('.').next().unwrap();
         assert!(text.contains(&format!(" {name}: ")), "{name} is not in\n{text}");
     }
+    let example = load_text(&text);
+    assert!(example.warnings.iter().all(|w| w.kind != WarningKind::UnknownKey));
+    example
+}
+
+/// The examples in comments of `config.example.yml` have the defaults, but for what is required.
+#[test]
+fn the_examples_in_comments_are_read() {
+    let minimal = "hubs: [{path: /chat, secrets: {read_write: the secret of those who publish}}]";
+    let hubs = example_of("hubs", key::HUB_KEYS).config.hubs;
+    assert_eq!(hubs, load_text(minimal).config.hubs);
+    let upstream = example_of("upstream", key::UPSTREAM_KEYS).config.upstream;
+    assert_eq!(upstream, load_text("upstream: http://127.0.0.1:3000").config.upstream);
+}
+
+#[cfg(feature = "zmq")]
+#[test]
+fn the_example_of_a_bridge_is_read() {
+    let bridges = example_of("bridges", key::BRIDGE_KEYS).config.bridges;
+    let minimal = "bridges: [{token: the-token-of-those-who-send-commands}]";
+    assert_eq!(bridges, load_text(minimal).config.bridges);
 }
 
 /// A secret need not stand in the file.
@@ -295,6 +366,8 @@ fn the_debug_print_has_no_secrets() {
     let text = "api_token: hidden\ncallback: {connect: \"http://me:hidden@h/\"}\n\
                 proxy_set_header: {Authorization: hidden}\n\
                 hubs: [{path: /h, secrets: {read_only: hidden, read_write: hidden}}]\n";
+    #[cfg(feature = "zmq")]
+    let text = &format!("{text}bridges: [{{token: [hidden, hidden]}}]\n");
     let loaded = load_text(text);
     assert!(!format!("{:?}", loaded.config).contains("hidden"));
     assert!(!loaded.to_yaml().contains("hidden"));

@@ -1,8 +1,8 @@
 //! One value of the configuration: read from YAML as its key's kind wants it, and written again
 //! for `ekbo config`.
 //!
-//! Types are decided here, but for lists of maps, which `reader.rs` reads; whether a text is a
-//! path, a header or a URL is decided in `meant.rs`.
+//! Types are decided here, but for maps with keys of their own, which `reader.rs` reads; whether a
+//! text is a path, a header or a URL is decided in `meant.rs`.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use super::{duration, size};
 use crate::outbound::target;
 use crate::secret::{MASK, is_secret_header};
 
-/// A value of the right type. Texts are never empty, lists of them neither.
+/// A value of the right type. Texts are never empty, but for those that may be, nor are lists of
+/// them.
 #[cfg_attr(test, derive(Debug, PartialEq, Eq))]
 pub(super) enum Value {
     Text(String),
@@ -25,6 +26,7 @@ pub(super) enum Value {
     Texts(Vec<String>),
     /// One for each map of the list.
     Entries(Vec<Settings>),
+    Entry(Box<Settings>),
 }
 
 /// The largest count accepted: more messages than any memory holds.
@@ -40,9 +42,10 @@ pub(super) fn read(key: &Key, node: &Node) -> Result<Option<Value>, String> {
     match key.kind {
         Kind::Headers => headers(node).map(Some),
         Kind::Texts => texts(key, node),
-        Kind::Entries(_) => {
+        Kind::Entries(_) | Kind::Entry(_) => {
             Err(format!("expected {}, found {}", wanted(key.kind), node.description()))
         }
+        Kind::AnyText => Ok(Some(Value::Text(expect_scalar(node, wanted(key.kind))?.text.clone()))),
         kind => scalar(kind, expect_scalar(node, wanted(kind))?),
     }
 }
@@ -71,12 +74,13 @@ pub(super) fn written(key: &Key, value: Option<&Value>) -> String {
             format!("[{}]", texts.iter().map(text).collect::<Vec<_>>().join(", "))
         }
         Value::Entries(entries) => if entries.is_empty() { "[]" } else { "" }.into(),
+        Value::Entry(_) => String::new(),
     }
 }
 
 fn wanted(kind: Kind) -> &'static str {
     match kind {
-        Kind::Text => "text",
+        Kind::Text | Kind::AnyText => "text",
         Kind::Url => "a URL",
         Kind::Duration => "a duration such as 10s",
         Kind::Count | Kind::Positive => "a whole number",
@@ -85,6 +89,7 @@ fn wanted(kind: Kind) -> &'static str {
         Kind::Headers => "a map of header names and values",
         Kind::Texts => "a text or a list of texts",
         Kind::Entries(_) => "a list of maps as in [{...}, {...}]",
+        Kind::Entry(_) => "a URL or a map",
     }
 }
 
@@ -114,7 +119,13 @@ fn scalar(kind: Kind, scalar: &Scalar) -> Result<Option<Value>, String> {
         },
         Kind::Size => Value::Number(size_of(scalar)?),
         Kind::Switch => Value::Switch(scalar.boolean().ok_or_else(mistyped)?),
-        Kind::Text | Kind::Url | Kind::Headers | Kind::Texts | Kind::Entries(_) => {
+        Kind::Text
+        | Kind::AnyText
+        | Kind::Url
+        | Kind::Headers
+        | Kind::Texts
+        | Kind::Entries(_)
+        | Kind::Entry(_) => {
             return Ok((!text.is_empty()).then(|| Value::Text(text.clone())));
         }
     };
@@ -367,6 +378,18 @@ mod tests {
         let node = yaml::parse("[]").unwrap().unwrap();
         let problem = "the list is empty; fill it, or remove the key for \"*\"";
         assert_eq!(read(origins, &node), Err(problem.into()));
+    }
+
+    /// What may be written empty is not unset by that.
+    #[test]
+    fn a_text_that_may_be_empty() {
+        let key = key::find(key::BRIDGE_KEYS, "publish_endpoint").unwrap();
+        let read = |yaml| read(key, &yaml::parse(yaml).unwrap().unwrap());
+        assert_eq!(read("\"\""), some(Value::Text(String::new())));
+        assert_eq!(read("a"), some(Value::Text("a".into())));
+        assert_eq!(read("~"), Ok(None));
+        assert_eq!(read("[]"), Err("expected text, found a list".into()));
+        assert_eq!(written(key, Some(&Value::Text(String::new()))), "\"\"");
     }
 
     /// Lists of maps are read elsewhere; what is no list is told here.

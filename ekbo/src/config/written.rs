@@ -53,13 +53,14 @@ impl fmt::Display for Source {
     }
 }
 
-/// The settings of the whole configuration, or those of one map in a list such as `hubs`.
+/// The settings of the whole configuration, or those of one map with keys of its own, such as
+/// `upstream` or each in the list `hubs`.
 #[cfg_attr(test, derive(Debug, PartialEq, Eq))]
 pub(super) struct Settings {
     keys: &'static [Key],
     /// One per key, in their order.
     settings: Vec<Setting>,
-    /// Of the map: `hubs[0]`. Empty for the whole configuration.
+    /// Of the map: `upstream`, `hubs[0]`. Empty for the whole configuration.
     name: String,
     /// Where it begins, and where a key is to be written that it lacks.
     place: Source,
@@ -117,6 +118,7 @@ impl Settings {
         &self.setting(name).source
     }
 
+    /// Never empty, but for those that may be.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         match &self.setting(name).value {
             Some(Value::Text(text)) => Some(text),
@@ -167,6 +169,15 @@ impl Settings {
         match &self.setting(name).value {
             Some(Value::Entries(entries)) => entries,
             _ => unreachable!("KEYS gives {name} another kind than entries, or no default"),
+        }
+    }
+
+    /// The map of a key, if it is set.
+    pub(super) fn entry(&self, name: &str) -> Option<&Self> {
+        match &self.setting(name).value {
+            Some(Value::Entry(entry)) => Some(entry),
+            None => None,
+            Some(_) => unreachable!("KEYS gives {name} another kind than entry"),
         }
     }
 
@@ -227,8 +238,15 @@ impl Settings {
             } else {
                 lines.push(line);
             }
-            if let Some(Value::Entries(entries)) = &setting.value {
-                lines.extend(entries.iter().flat_map(|entry| entry.item(&indent)));
+            match &setting.value {
+                Some(Value::Entries(entries)) => {
+                    lines.extend(entries.iter().flat_map(|entry| entry.item(&indent)));
+                }
+                Some(Value::Entry(entry)) => {
+                    let below = entry.lines(false).into_iter();
+                    lines.extend(below.map(|line| format!("{indent}  {line}")));
+                }
+                _ => {}
             }
             open = sections;
         }
@@ -343,6 +361,7 @@ fn environment_node(key: &Key, text: &str) -> Result<Node, String> {
     let flow = match key.kind {
         key::Kind::Headers | key::Kind::Entries(_) => true,
         key::Kind::Texts => text.starts_with('['),
+        key::Kind::Entry(_) => text.starts_with('{'),
         _ => false,
     };
     let quoted = |quote| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);

@@ -2,8 +2,7 @@
 
 use super::super::written::Settings;
 use super::super::{ConfigError, RocketCodec, RocketHub, Warning, WarningKind};
-use super::{PATHS, choice, limit, number, takes};
-use crate::origin;
+use super::{PATHS, choice, limit, number, origins, takes};
 use crate::path;
 use crate::secret::{MASK, Secret};
 
@@ -45,7 +44,7 @@ fn hub(entry: &Settings) -> Result<RocketHub, ConfigError> {
         )?,
         read_only: secret(entry, "secrets.read_only")?,
         read_write: secret(entry, "secrets.read_write")?,
-        allowed_origins: allowed_origins(entry)?,
+        allowed_origins: origins(entry)?,
         max_message_size: limit(entry, "max_message_size")?,
         max_channels: number(entry, "max_channels")?,
         max_subscriptions: number(entry, "max_subscriptions")?,
@@ -72,19 +71,6 @@ fn secret(entry: &Settings, name: &'static str) -> Result<Secret, ConfigError> {
         }
         text => Ok(Secret::new(text)),
     }
-}
-
-fn allowed_origins(entry: &Settings) -> Result<Option<Vec<String>>, ConfigError> {
-    let name = "allowed_origins";
-    let mut origins = Vec::new();
-    for text in entry.texts(name).iter().filter(|text| *text != "*") {
-        origins.push(
-            origin::as_sent(text)
-                .ok_or_else(|| entry.fault(name, format!("{text:?} {}", origin::REMEDY)))?,
-        );
-    }
-    let is_any = entry.texts(name).iter().any(|text| text == "*");
-    Ok((!is_any).then_some(origins))
 }
 
 #[cfg(test)]

@@ -38,6 +38,10 @@ fn a_gateway_without_connect_callback_is_warned_about() {
     // Hubs stand without a gateway; half a gateway is a mistake beside them, too.
     assert!(!is_warned("hubs: [{path: /a}]\ncallback: {timeout: 1s}"));
     assert!(is_warned("hubs: []"));
+    assert!(!is_warned("upstream: http://h"));
+    assert!(is_warned("upstream: http://h\ncallback: {receive: http://h/x}"));
+    #[cfg(feature = "zmq")]
+    assert!(!is_warned("bridges: [{token: t}]"));
     assert!(is_warned("hubs: [{path: /a}]\ncallback: {receive: http://h/x}"));
 }
 
@@ -128,7 +132,8 @@ fn an_open_api_is_warned_about() {
         loaded.warnings.iter().filter(|warning| warning.kind == WarningKind::OpenApi).count()
     };
     assert_eq!(open(""), 1);
-    for text in ["api_token: t", "api_listen: localhost:1", "sock: /s"] {
+    // Beside an upstream the public listener has none.
+    for text in ["api_token: t", "api_listen: localhost:1", "sock: /s", "upstream: http://h"] {
         assert_eq!(open(text), 0, "{text}");
     }
 }

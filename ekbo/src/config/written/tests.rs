@@ -246,6 +246,63 @@ fn the_print_of_hubs() {
     assert!(settings("").to_yaml().contains("\nhubs: []  # default\n"));
 }
 
+/// Surface, section 5: an upstream is printed as a map, however it was written.
+#[test]
+fn the_print_of_an_upstream() {
+    for text in ["http://me:hidden@h", "{url: \"http://me:hidden@h\"}"] {
+        let print = settings(&format!("upstream: {text}\n")).to_yaml();
+        let expected = "\nupstream:  # file config.yml:1\n  url: \"http://****@h\"\n  \
+                        connect_timeout: 5s\n  response_timeout: 1m\n";
+        assert!(print.contains(expected), "{expected} is not in\n{print}");
+        let masked = "upstream: {url: \"http://****@h\"}";
+        assert_eq!(settings(&print).lines(false), settings(masked).lines(false));
+    }
+    assert!(settings("").to_yaml().contains("\nupstream: \"\"  # default\n"));
+}
+
+/// Surface, head: a URL, or YAML flow, each in the place of all that the file says.
+#[test]
+fn an_upstream_from_the_environment() {
+    let set = |text| {
+        let file = "upstream: {url: http://file, connect_timeout: 1s}";
+        gather(file, &[("EKBO_UPSTREAM", text)])
+    };
+    for (text, url, timeout) in [
+        ("http://h", "http://h", 5),
+        ("'http://h'", "http://h", 5),
+        ("{url: http://h, connect_timeout: 2s}", "http://h", 2),
+        ("", "http://file", 1),
+    ] {
+        let (settings, _) = set(text).unwrap();
+        let upstream = settings.entry("upstream").unwrap();
+        assert_eq!(upstream.text("url"), Some(url), "{text}");
+        assert_eq!(upstream.duration("connect_timeout").as_secs(), timeout, "{text}");
+    }
+    assert_eq!(
+        set("{url: http://h, connect_timeout: 2}").err().unwrap().to_string(),
+        "load config error: environment EKBO_UPSTREAM: upstream.connect_timeout: \"2\" has no \
+         unit; write 2s"
+    );
+}
+
+/// A bridge is printed as it would be written, with what is off.
+#[test]
+fn the_print_of_bridges() {
+    let text = "bridges:\n  - token: [hidden, hidden]\n    publish_endpoint: ''\n";
+    let print = settings(text).to_yaml();
+    for line in [
+        "  - subprotocol: \"rbkit\"",
+        "    publish_endpoint: \"\"",
+        "    token: [\"****\", \"****\"]",
+        "    client_queue:",
+        "      bytes: 64MiB",
+    ] {
+        assert!(print.lines().any(|printed| printed == line), "{line} is not in\n{print}");
+    }
+    assert!(!print.contains("hidden"));
+    assert_eq!(settings(&print).lines(false), settings(text).lines(false));
+}
+
 /// Surface, head: a list of maps in the environment is YAML flow, and takes the place of the
 /// file's, also when it is empty.
 #[test]
