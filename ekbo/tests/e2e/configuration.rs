@@ -136,6 +136,21 @@ fn an_open_hub_is_told() {
     assert_eq!(plan("").start().wait_for_log(problem).level, "warn");
 }
 
+/// Beside an upstream the backend API is on `api_listen` alone: a gateway without it is told.
+#[test]
+fn a_gateway_without_its_api_is_told() {
+    let text = "callback: {connect: \"http://localhost/connect\"}\n\
+                upstream: \"http://localhost:3000\"\n";
+    let problem = "config.yml:1: callback.connect: is set, but beside an upstream the backend API \
+                   is on api_listen alone, so nobody can send to the sessions; set api_listen";
+    for (more, is_told) in [("", true), ("api_listen: \"localhost:0\"\n", false)] {
+        let finished = Ekbo::configured(format!("{text}{more}")).command("check").run();
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+        let told = finished.stdout + &finished.stderr;
+        assert_eq!(told.contains(problem), is_told, "{told}");
+    }
+}
+
 /// D4, KB-CFG-7, KB-CFG-8: `ekbo check` fails on what would stop the start, and on callback
 /// URLs that can never work.
 #[test]

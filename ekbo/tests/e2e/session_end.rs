@@ -115,6 +115,33 @@ fn the_client_is_idle() {
     assert_eq!(told.close_reason(), "idle timeout");
 }
 
+/// Surface, section 2: clients of the gateway and of hubs are pinged; who answers nothing for
+/// `pong_timeout` gets Close 1001.
+#[test]
+fn the_client_is_silent() {
+    let backend = Backend::admitting("alice").start();
+    let plan = Ekbo::with(&backend).set("ping_interval", "300ms").set("pong_timeout", "1s");
+    let ekbo = plan.set("hubs", "[{path: /chat}]").start();
+    for path in ["/connect", "/chat"] {
+        let since_handshake = Stopwatch::start();
+        let mut client = Client::to(&ekbo).path(path).connect();
+        for number in ["1", "2", "3"] {
+            assert_eq!(client.receive_frame(), Ok((0x89, number.into())), "{path}");
+        }
+        client.expect_close(1001, "pong timeout");
+        let waited = since_handshake.elapsed();
+        assert!(waited >= Duration::from_secs(1), "{waited:?}");
+    }
+    let told = backend.wait_for_first("/close");
+    assert_eq!(told.close_code(), Some(1001));
+    assert_eq!(told.close_reason(), "pong timeout");
+    let mut answering = Client::connect(&ekbo);
+    for number in ["1", "2", "3", "4", "5", "6", "7", "8"] {
+        assert_eq!(answering.receive_frame(), Ok((0x89, number.into())));
+        answering.send(&Frame::pong(number));
+    }
+}
+
 /// D2, 8 row 4: with `close_frame: false` it gets the bare end of TCP.
 #[test]
 fn the_client_is_idle_and_gets_no_close_frame() {
