@@ -12,6 +12,8 @@ mod certificate;
 mod close_frame;
 mod config;
 mod demo;
+// As long as nothing but `zmtp` uses it.
+#[allow(dead_code)]
 mod endpoint;
 mod flags;
 #[doc(hidden)]
@@ -27,6 +29,10 @@ mod process;
 pub mod rocket;
 mod secret;
 mod text;
+// Nothing but its tests uses it yet.
+#[cfg(feature = "zmq")]
+#[cfg_attr(not(test), allow(dead_code, unused_imports))]
+mod zmtp;
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]

@@ -37,7 +37,7 @@ const SERVER: &[&[&str]] = &[
         "text",
     ],
     &["endpoint", "flags", "outbound"],
-    &["log"],
+    &["log", "zmtp"],
     &["access_log", "backend_api", "callback", "demo"],
     &["config"],
     &["app"],
