@@ -5,18 +5,11 @@ an empty part), and what is received is printed in the same way. "flood N" sends
 the numbers from 0 on in four bytes, as fast as they are taken.
 """
 
+import os
 import struct
 import sys
 
 import zmq
-
-
-def shown(parts):
-    return " ".join(part.hex() or "-" for part in parts)
-
-
-def read(line):
-    return [b"" if word == "-" else bytes.fromhex(word) for word in line.split()]
 
 
 def main():
@@ -29,27 +22,36 @@ def main():
     print(socket.last_endpoint.decode().rstrip("\0"), flush=True)
 
     poller = zmq.Poller()
-    poller.register(sys.stdin.fileno(), zmq.POLLIN)
-    if kind != "PUB":
-        poller.register(socket, zmq.POLLIN)
+    poller.register(0, zmq.POLLIN)
+    poller.register(socket, zmq.POLLIN)
+    orders = bytearray()
     while True:
         ready = dict(poller.poll())
         if socket in ready:
             print(shown(socket.recv_multipart()), flush=True)
-        if sys.stdin.fileno() in ready:
-            # Unbuffered, or lines would wait where the poller does not see them.
-            line = b""
-            while not line.endswith(b"\n"):
-                byte = sys.stdin.buffer.raw.read(1)
-                if not byte:
-                    return
-                line += byte
-            line = line.decode()
-            if line.startswith("flood "):
-                for number in range(int(line.split()[1])):
-                    socket.send(struct.pack(">I", number))
-            else:
-                socket.send_multipart(read(line))
+        if 0 in ready:
+            read = os.read(0, 1 << 20)
+            if not read:
+                return
+            orders += read
+            if b"\n" in read:
+                *lines, rest = orders.decode().split("\n")
+                orders = bytearray(rest.encode())
+                for line in lines:
+                    obey(socket, line)
+
+
+def obey(socket, line):
+    if line.startswith("flood "):
+        for number in range(int(line.split()[1])):
+            socket.send(struct.pack(">I", number))
+    else:
+        parts = [b"" if word == "-" else bytes.fromhex(word) for word in line.split()]
+        socket.send_multipart(parts)
+
+
+def shown(parts):
+    return " ".join(part.hex() or "-" for part in parts)
 
 
 main()
