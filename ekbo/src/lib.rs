@@ -7,6 +7,9 @@
 mod access_log;
 mod app;
 mod backend_api;
+#[cfg(feature = "zmq")]
+#[cfg_attr(not(test), allow(dead_code, unused_imports))]
+mod bridge;
 mod callback;
 mod certificate;
 mod close_frame;

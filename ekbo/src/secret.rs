@@ -1,4 +1,4 @@
-//! What is never shown: tokens, and the headers that carry such.
+//! What is never shown: tokens, how they are compared, and the headers that carry such.
 
 use std::fmt;
 
@@ -36,6 +36,18 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Whether a text is one of the secrets. Every one is compared, whichever matches.
+pub(crate) fn any_is(secrets: &[Secret], given: &[u8]) -> bool {
+    secrets.iter().fold(false, |found, expected| found | expected.is(given))
+}
+
+/// The token of an `Authorization` field (RFC 6750 section 2.1), if it has such a one.
+pub(crate) fn bearer(authorization: &[u8]) -> Option<&[u8]> {
+    let end = authorization.iter().position(|&byte| byte == b' ')?;
+    let (scheme, token) = authorization.split_at(end);
+    scheme.eq_ignore_ascii_case(b"bearer").then(|| token.trim_ascii_start())
+}
+
 /// Whether a header of this name usually carries a credential.
 pub(crate) fn is_secret_header(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
@@ -57,6 +69,24 @@ mod tests {
         assert!(!secret.is(b"secrets"));
         assert!(!secret.is(b""));
         assert_eq!(format!("{secret:?}"), MASK);
+    }
+
+    #[test]
+    fn bearers_show_one_of_the_tokens() {
+        let tokens = [Secret::new("one"), Secret::new("two")];
+        for (authorization, expected) in [
+            ("Bearer one", true),
+            ("bearer  two", true),
+            ("Bearer three", false),
+            ("Bearer", false),
+            ("Bearerone", false),
+            ("Basic one", false),
+            ("", false),
+        ] {
+            let token = bearer(authorization.as_bytes());
+            let is_one = token.is_some_and(|token| any_is(&tokens, token));
+            assert_eq!(is_one, expected, "{authorization}");
+        }
     }
 
     #[test]

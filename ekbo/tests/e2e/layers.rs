@@ -38,7 +38,7 @@ const SERVER: &[&[&str]] = &[
     ],
     &["endpoint", "flags", "outbound"],
     &["log", "zmtp"],
-    &["access_log", "backend_api", "callback", "demo"],
+    &["access_log", "backend_api", "bridge", "callback", "demo"],
     &["config"],
     &["app"],
     &["gateway", "rocket"],

@@ -1,0 +1,58 @@
+//! What the backend publishes, on its way to the clients: one subscription, however many they are.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::clients::Clients;
+use super::encoding::Scratch;
+use crate::endpoint::Endpoint;
+use crate::zmtp::{State, Subscriber};
+
+/// A bridge's SUB socket, open as long as this lives.
+pub(super) struct Feed {
+    state: watch::Receiver<State>,
+    pump: JoinHandle<()>,
+}
+
+impl Feed {
+    /// Messages have at most `limit` bytes. Those of several parts are several payloads, unless
+    /// their parts are to be joined.
+    pub(super) fn open(
+        endpoint: &Endpoint,
+        topics: Vec<Bytes>,
+        limit: usize,
+        joins_parts: bool,
+        clients: Arc<Clients>,
+    ) -> Self {
+        let subscriber = Subscriber::open(endpoint, topics, limit);
+        let state = subscriber.state();
+        let pump = tokio::spawn(pump(subscriber, joins_parts, clients));
+        Self { state, pump }
+    }
+
+    pub(super) fn state(&self) -> watch::Receiver<State> {
+        self.state.clone()
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.pump.abort();
+    }
+}
+
+async fn pump(mut subscriber: Subscriber, joins_parts: bool, clients: Arc<Clients>) {
+    let mut scratch = Scratch::default();
+    loop {
+        for parts in subscriber.next().await {
+            if joins_parts && parts.len() > 1 {
+                clients.publish(&parts.concat(), &mut scratch);
+            } else {
+                parts.iter().for_each(|part| clients.publish(part, &mut scratch));
+            }
+        }
+    }
+}
