@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::task::coop::consume_budget;
 
 use super::clients::Clients;
 use super::encoding::Scratch;
@@ -53,6 +54,9 @@ async fn pump(mut subscriber: Subscriber, joins_parts: bool, clients: Arc<Client
             } else {
                 parts.iter().for_each(|part| clients.publish(part, &mut scratch));
             }
+            // Those who write have their turn: what comes all at once may be more than waits for a
+            // client that reads quickly.
+            consume_budget().await;
         }
     }
 }
