@@ -343,9 +343,10 @@ fn the_last_client_leaves() {
         ..config(Some(&rep), Some(&publisher))
     });
     for _ in 0..2 {
-        let (first, mut requester) = one_client(&world, &rep);
+        let (mut first, mut requester) = one_client(&world, &rep);
         let (mut subscriber, _) = publisher.accept_subscriber();
         let second = world.client();
+        first.expect("0client_count:2");
         drop((first, second));
         assert_eq!(requester.asked(), "stop");
         requester.reply(b"dropped");
