@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Method, Uri};
+use http::{Method, StatusCode, Uri};
 use kuiperbelt::{Answer, Answering, Service};
 use tracing::info;
 
@@ -25,6 +25,12 @@ pub(crate) fn logged(service: Service, log: bool) -> Service {
             }),
         }
     })
+}
+
+/// Logs a request that was answered piece by piece; `None` if its client has left before.
+pub(crate) fn log_relayed(method: &Method, target: &[u8], status: Option<StatusCode>, size: u64) {
+    let url = String::from_utf8_lossy(target);
+    info!(method = %method, url = &*url, status = status.map(|status| status.as_u16()), size, "access");
 }
 
 fn log_one(method: &Method, url: &Uri, answer: &Answer) {

@@ -32,9 +32,8 @@ mod process;
 pub mod rocket;
 mod secret;
 mod text;
-// Nothing but its tests uses it yet.
+mod upstream;
 #[cfg(feature = "zmq")]
-#[cfg_attr(not(test), allow(dead_code, unused_imports))]
 mod zmtp;
 
 #[cfg(feature = "mimalloc")]

@@ -25,7 +25,6 @@ impl Network {
     /// Whether a peer is one of it; `None` comes over a Unix socket. An IPv4 address is one also
     /// where it is written as one of IPv6 (RFC 4291 section 2.5.5.2), as a socket does it that
     /// takes both.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the upstream asks"))]
     pub(crate) fn contains(&self, peer: Option<IpAddr>) -> bool {
         match (self, peer.map(|peer| peer.to_canonical())) {
             (Self::Unix, None) => true,

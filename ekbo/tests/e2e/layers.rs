@@ -38,7 +38,7 @@ const SERVER: &[&[&str]] = &[
     ],
     &["endpoint", "flags", "outbound"],
     &["log", "zmtp"],
-    &["access_log", "backend_api", "bridge", "callback", "demo"],
+    &["access_log", "backend_api", "bridge", "callback", "demo", "upstream"],
     &["config"],
     &["app"],
     &["gateway", "rocket"],

@@ -1,0 +1,229 @@
+//! The application behind: a relay that sends what no door of ours takes to one HTTP server, and its
+//! answers back. What goes out is decided in `upstream/request_head.rs`, what comes back in
+//! `answer_head.rs` and `download.rs`; `exchange.rs` moves the bytes of both, and `tunnel.rs` those
+//! of another protocol.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kuiperbelt::http::StatusCode;
+use kuiperbelt::{AnswerWriter, Relay, Request};
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+mod account;
+mod answer_head;
+mod download;
+mod exchange;
+mod failure;
+mod forwarded;
+mod hop_by_hop;
+mod request_head;
+mod tunnel;
+mod upload;
+
+pub(crate) use self::account::Log;
+use self::account::{Account, Ledger};
+use self::download::Switch;
+use self::exchange::{Ended, Exchange, Patience};
+use self::failure::Failure;
+use self::request_head::RequestHead;
+use self::tunnel::carry;
+use self::upload::{Source, room};
+use crate::network::Network;
+use crate::outbound::{Address, Connector, Keeping, Origin, Pool, Socket};
+
+/// Connections are kept for a shorter time than most servers keep them, so that few requests meet
+/// their end.
+const KEEPING: Keeping = Keeping { sockets: 256, time: Duration::from_secs(4) };
+
+/// How long a body may stand still, in either direction.
+const BODY_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long an upstream may hesitate to ask for a body whose client waits to be asked.
+const INVITATION: Duration = Duration::from_secs(1);
+
+/// Where requests go, and how.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) address: Address,
+    /// `None` waits for ever, as everywhere.
+    pub(crate) connect_timeout: Option<Duration>,
+    /// Until the head of an answer has come.
+    pub(crate) response_timeout: Option<Duration>,
+    /// Whose word of where a request comes from counts.
+    pub(crate) trusted_proxies: Vec<Network>,
+}
+
+/// The way to the upstream, shared by all requests.
+pub(crate) struct Upstream {
+    config: Config,
+    patience: Patience,
+    origin: Origin,
+    connector: Connector,
+    pool: Pool,
+    ledger: Arc<Ledger>,
+}
+
+impl Upstream {
+    /// `log` is told of every request when it is over.
+    pub(crate) fn new(config: Config, log: Option<Log>) -> Arc<Self> {
+        let patience = Patience {
+            response: config.response_timeout,
+            body: BODY_PATIENCE,
+            invitation: INVITATION,
+        };
+        Self::with_patience(config, patience, log)
+    }
+
+    fn with_patience(config: Config, patience: Patience, log: Option<Log>) -> Arc<Self> {
+        let origin = Origin::of(config.address.uri());
+        Arc::new(Self {
+            config,
+            patience,
+            origin,
+            connector: Connector::default(),
+            pool: Pool::new(KEEPING),
+            ledger: Ledger::new(log),
+        })
+    }
+
+    /// What stands behind the doors.
+    pub(crate) fn relay(self: &Arc<Self>) -> Relay {
+        let upstream = Arc::clone(self);
+        Arc::new(move |request, writer| {
+            let upstream = Arc::clone(&upstream);
+            Box::pin(async move { upstream.serve(request, writer).await })
+        })
+    }
+
+    /// Has one request answered.
+    async fn serve(&self, request: Request, mut writer: AnswerWriter) {
+        let Request { method, target, version, fields, body, peer, is_secure, .. } = request;
+        let mut account = self.ledger.open(&method, &target);
+        let peer = peer.map(|peer| peer.ip());
+        let head = RequestHead { method, target, version, fields, peer, is_secure };
+        let mut source = body.into_whole().map_or_else(Source::Arriving, Source::Whole);
+        let failure = match self.exchange(&head, &mut source, &mut writer, &mut account).await {
+            Ok(None) => return,
+            Ok(Some(tunnel)) => {
+                drop((head, source));
+                return tunnel.run(writer, self.patience.body, account).await;
+            }
+            Err(failure) => failure,
+        };
+        let has_begun = writer.has_begun();
+        if failure.is_clients() {
+            debug!(error = %failure, is_cut_off = has_begun, "upstream request failed");
+        } else {
+            warn!(error = %failure, is_cut_off = has_begun, "upstream request failed");
+        }
+        // Of an answer that is begun the client sees that its end is missing.
+        if let Some(answer) = failure.answer().filter(|_| !has_begun) {
+            account.status(answer.status());
+            account.sent(answer.body().len());
+            if let Err(error) = writer.answer(&answer).await {
+                debug!(error = %error, "upstream request failed");
+            }
+        }
+    }
+
+    /// Sends the request on a kept connection or a new one, and what comes back to the client.
+    async fn exchange(
+        &self,
+        head: &RequestHead,
+        source: &mut Source,
+        writer: &mut AnswerWriter,
+        account: &mut Account,
+    ) -> Result<Option<Switched>, Failure> {
+        let authority = self.config.address.host_header().as_bytes();
+        let is_trusted = self.trusts(head.peer);
+        let mut may_be_kept = true;
+        loop {
+            let mut bytes = room();
+            let asked = head.push(authority, is_trusted, &mut bytes)?;
+            let kept = if may_be_kept { self.pool.take(&self.origin).await } else { None };
+            let is_kept = kept.is_some();
+            let socket = match kept {
+                Some(socket) => socket,
+                None => self.connect().await?,
+            };
+            let ends = (&mut *writer, &mut *account);
+            let mut exchange = Exchange::new(socket, bytes, source, asked, self.patience, ends);
+            match exchange.run().await {
+                Ok(()) => {}
+                Err(failure)
+                    if is_kept
+                        && exchange.may_be_repeated(&failure, head.method.is_idempotent()) =>
+                {
+                    may_be_kept = false;
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            }
+            return Ok(match exchange.finish() {
+                Ended::Answered(socket) => {
+                    if let Some(socket) = socket {
+                        self.pool.keep(&self.origin, socket);
+                    }
+                    None
+                }
+                Ended::Switched(socket, switch) => Some(Switched { socket, switch }),
+            });
+        }
+    }
+
+    async fn connect(&self) -> Result<Socket, Failure> {
+        let connecting = self.connector.connect(self.config.address.uri());
+        let connected = match self.config.connect_timeout {
+            Some(limit) => {
+                timeout(limit, connecting).await.map_err(|_| Failure::ConnectTimeout(limit))?
+            }
+            None => connecting.await,
+        };
+        connected.map_err(Failure::Connect)
+    }
+
+    fn trusts(&self, peer: Option<IpAddr>) -> bool {
+        self.config.trusted_proxies.iter().any(|network| network.contains(peer))
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream")
+            .field("config", &self.config)
+            .field("answers", &self.ledger.answers().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A connection that becomes a tunnel when the client is told.
+struct Switched {
+    socket: Socket,
+    switch: Box<Switch>,
+}
+
+impl Switched {
+    /// Tells the client, and carries bytes until both sides have ended.
+    async fn run(self, writer: AnswerWriter, patience: Duration, mut account: Account) {
+        let Self { socket, switch } = self;
+        let Switch { fields, early } = *switch;
+        account.status(StatusCode::SWITCHING_PROTOCOLS);
+        account.detach();
+        let told = writer.switch(fields.iter().map(|(name, value)| (&name[..], &value[..]))).await;
+        drop(fields);
+        let carried = match told {
+            Ok(client) => carry(client, socket, early, patience, &mut account).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = carried {
+            debug!(error = %error, "tunnel cut off");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
