@@ -115,10 +115,11 @@ impl Upstream {
             Err(failure) => failure,
         };
         let has_begun = writer.has_begun();
+        let url = String::from_utf8_lossy(&head.target);
         if failure.is_clients() {
-            debug!(error = %failure, is_cut_off = has_begun, "upstream request failed");
+            debug!(url = &*url, error = %failure, cut_off = has_begun, "upstream request failed");
         } else {
-            warn!(error = %failure, is_cut_off = has_begun, "upstream request failed");
+            warn!(url = &*url, error = %failure, cut_off = has_begun, "upstream request failed");
         }
         // Of an answer that is begun the client sees that its end is missing.
         if let Some(answer) = failure.answer().filter(|_| !has_begun) {

@@ -82,6 +82,11 @@ impl AnswerWriter {
         self.state != State::NotBegun
     }
 
+    /// How many bytes are queued that the client's socket has not taken.
+    pub fn unsent(&self) -> usize {
+        self.queued.len() - self.sent
+    }
+
     /// Queues a piece of the body.
     ///
     /// # Errors

@@ -133,10 +133,15 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Exchange<'a, S> {
             return self.last_step(context);
         }
         let mut has_moved = self.upload.advance(&mut self.socket, context)?;
-        // Nothing is queued before the answer begins.
-        let is_flushed = !self.writer.has_begun()
-            || self.writer.poll_flush(context).map_err(Failure::Client)?.is_ready();
-        if is_flushed && self.poll_read(context)?.is_ready() {
+        if self.upload.is_unsent()
+            && let Some(error) = self.upload.take_failure()
+        {
+            // What may be there to be read answers no request of ours.
+            return Err(Failure::Lost(error));
+        }
+        let (flushed, has_sent) = self.poll_flush(context)?;
+        has_moved |= has_sent;
+        if flushed.is_ready() && self.poll_read(context)?.is_ready() {
             has_moved = true;
         }
         Ok(if has_moved { Step::Moved } else { Step::Waiting })
@@ -148,8 +153,22 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Exchange<'a, S> {
             let is_early = !self.upload.is_complete();
             return if is_early { Err(Failure::EarlySwitch) } else { Ok(Step::Over) };
         }
+        Ok(match self.poll_flush(context)? {
+            (Poll::Ready(()), _) => Step::Over,
+            (Poll::Pending, true) => Step::Moved,
+            (Poll::Pending, false) => Step::Waiting,
+        })
+    }
+
+    /// Sends the client what is queued, which is nothing before the answer begins. And whether some
+    /// of it went.
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Result<(Poll<()>, bool), Failure> {
+        if !self.writer.has_begun() {
+            return Ok((Poll::Ready(()), false));
+        }
+        let before = self.writer.unsent();
         let flushed = self.writer.poll_flush(context).map_err(Failure::Client)?;
-        Ok(if flushed.is_ready() { Step::Over } else { Step::Waiting })
+        Ok((flushed, self.writer.unsent() < before))
     }
 
     /// Reads once, into the thread's buffer.
