@@ -22,7 +22,10 @@ use crate::config::{ApiListen, Config, DuplicateSession, Listen, Loaded};
 use crate::demo;
 use crate::outbound::Target;
 
+#[cfg(feature = "zmq")]
+mod bridges;
 mod hubs;
+mod upstream;
 
 /// Everything, ready to run: the sockets are bound.
 pub(crate) struct App {
@@ -162,7 +165,8 @@ impl App {
         }
     }
 
-    /// The doors of the public listener, and those of the backend's own if it has one.
+    /// The doors of the public listener, and those of the backend's own if it has one. In front of an
+    /// upstream there is only what is meant for clients.
     fn doors(&self, config: &Config) -> Result<(Doors, Doors), StartError> {
         let log = !config.suppress_access_log;
         let not_found: Service = Arc::new(|_| answer::not_found().into());
@@ -194,19 +198,23 @@ impl App {
         };
         let paths = &config.paths;
         let ping = Lead::Http(logged(service(Call::Ping), log));
-        let mut public = Doors::new(Arc::clone(&otherwise));
+        let mut public = match &config.upstream {
+            Some(upstream) => Doors::relaying(upstream::relay(config, upstream, log)),
+            None => Doors::new(Arc::clone(&otherwise)),
+        };
         let mut private = Doors::new(otherwise);
-        add(&mut public, &paths.connect, Lead::Socket(Arc::new(gateway)))?;
+        if config.upstream.is_none() || config.callback.connect.is_some() {
+            add(&mut public, &paths.connect, Lead::Socket(Arc::new(gateway)))?;
+        }
         for (path, door) in hub_doors {
             add(&mut public, &path, Lead::Socket(door))?;
         }
         add(&mut public, &paths.ping, ping.clone())?;
-        let doors = if config.api_listen.is_some() {
+        if config.api_listen.is_some() {
             add(&mut private, &paths.ping, ping)?;
-            &mut private
-        } else {
-            &mut public
-        };
+        }
+        let is_private = config.api_listen.is_some() || config.upstream.is_some();
+        let doors = if is_private { &mut private } else { &mut public };
         for (path, call) in [
             (&paths.send, Call::Send),
             (&paths.close, Call::Close),
@@ -224,6 +232,8 @@ impl App {
             doors.add_names(&format!("{}/", paths.sessions), session).map_err(twice)?;
         }
         add(doors, &paths.stats, Lead::Http(service(Call::Stats)))?;
+        #[cfg(feature = "zmq")]
+        bridges::add(&self.hub, config, &mut public);
         Ok((public, private))
     }
 

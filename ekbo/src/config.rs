@@ -34,6 +34,8 @@ use crate::secret::Secret;
 use crate::text::InvalidTextPolicy;
 
 pub(crate) use self::bridge::Bridge;
+#[cfg(feature = "zmq")]
+pub(crate) use self::bridge::{PayloadEncoding, Routing};
 pub(crate) use self::environment::Environment;
 
 /// What the server runs with. Every value is valid; nobody needs to check again.

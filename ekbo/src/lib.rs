@@ -8,15 +8,12 @@ mod access_log;
 mod app;
 mod backend_api;
 #[cfg(feature = "zmq")]
-#[cfg_attr(not(test), allow(dead_code, unused_imports))]
 mod bridge;
 mod callback;
 mod certificate;
 mod close_frame;
 mod config;
 mod demo;
-// As long as nothing but `zmtp` uses it.
-#[allow(dead_code)]
 mod endpoint;
 mod flags;
 #[doc(hidden)]
