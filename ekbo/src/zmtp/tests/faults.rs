@@ -200,6 +200,21 @@ async fn a_peer_that_answers_pings_is_kept() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_speaks_is_not_pinged() {
+    let address = Address::new();
+    let _requester = Requester::open(&address.endpoint, LIMIT);
+    let mut wire = address.welcome("REQ", "REP", 1).await;
+    for _ in 0..100 {
+        wire.write(b"\x04\x05\x04PONG").await;
+        select! {
+            read = wire.0.read_u8() => panic!("{read:?}"),
+            () = sleep(Duration::from_secs(9)) => {}
+        }
+    }
+    wire.expect(b"\x04\x07\x04PING\0\0").await;
+}
+
 /// A subscriber that was not polled for long does not take its own silence for the peer's.
 #[tokio::test(start_paused = true)]
 async fn whoever_was_away_listens_first() {
