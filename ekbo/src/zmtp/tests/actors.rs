@@ -23,7 +23,7 @@ use crate::zmtp::State;
 const PYTHON: &str = "/usr/bin/python3";
 
 /// Longer than anything takes that works.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A socket of libzmq that is bound. Dropping it kills its process.
 pub(super) struct Peer {

@@ -13,7 +13,7 @@ use crate::zmtp::{Message, RequestError, Requester, State, Subscriber};
 const LIMIT: usize = 8 * 1024 * 1024;
 
 /// For requests that are replied to.
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
 
 /// For those that are not.
 const SHORT: Duration = Duration::from_millis(200);
