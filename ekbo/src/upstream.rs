@@ -49,10 +49,9 @@ const INVITATION: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) address: Address,
-    /// `None` waits for ever, as everywhere.
-    pub(crate) connect_timeout: Option<Duration>,
-    /// Until the head of an answer has come.
-    pub(crate) response_timeout: Option<Duration>,
+    pub(crate) connect_timeout: Duration,
+    /// Until the head of an answer has come, from when the upstream has the request.
+    pub(crate) response_timeout: Duration,
     /// Whose word of where a request comes from counts.
     pub(crate) trusted_proxies: Vec<Network>,
 }
@@ -177,14 +176,10 @@ impl Upstream {
     }
 
     async fn connect(&self) -> Result<Socket, Failure> {
+        let limit = self.config.connect_timeout;
         let connecting = self.connector.connect(self.config.address.uri());
-        let connected = match self.config.connect_timeout {
-            Some(limit) => {
-                timeout(limit, connecting).await.map_err(|_| Failure::ConnectTimeout(limit))?
-            }
-            None => connecting.await,
-        };
-        connected.map_err(Failure::Connect)
+        let connected = timeout(limit, connecting).await;
+        connected.map_err(|_| Failure::ConnectTimeout(limit))?.map_err(Failure::Connect)
     }
 
     fn trusts(&self, peer: Option<IpAddr>) -> bool {

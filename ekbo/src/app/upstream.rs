@@ -10,8 +10,8 @@ use crate::upstream::{self, Log, Upstream};
 pub(super) fn relay(config: &Config, upstream: &config::Upstream, log: bool) -> Relay {
     let config = upstream::Config {
         address: upstream.address.clone(),
-        connect_timeout: Some(upstream.connect_timeout),
-        response_timeout: Some(upstream.response_timeout),
+        connect_timeout: upstream.connect_timeout,
+        response_timeout: upstream.response_timeout,
         trusted_proxies: config.trusted_proxies.clone(),
     };
     let log = log.then(|| -> Log {

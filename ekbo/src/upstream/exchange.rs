@@ -20,9 +20,8 @@ use super::upload::{Source, Upload, Waiting};
 /// How long the parts of an exchange may take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
-    /// Until there is the head of an answer, from when the upstream has the request; `None` waits for
-    /// ever.
-    pub(super) response: Option<Duration>,
+    /// Until there is the head of an answer, from when the upstream has the request.
+    pub(super) response: Duration,
     /// How long a body may stand still, in either direction.
     pub(super) body: Duration,
     /// How long an upstream may take to ask for a body whose client waits to be asked, or to answer
@@ -205,15 +204,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Exchange<'a, S> {
         let patience = self.patience;
         let is_begun = self.writer.has_begun();
         let (limit, failure) = match self.upload.waiting() {
-            _ if is_begun => {
-                (Some(patience.body), Some(Failure::Stalled as fn(Duration) -> Failure))
-            }
-            Waiting::Held => (Some(patience.invitation), None),
-            Waiting::ForClient => (Some(patience.body), Some(Failure::StalledBody as _)),
+            _ if is_begun => (patience.body, Some(Failure::Stalled as fn(Duration) -> Failure)),
+            Waiting::Held => (patience.invitation, None),
+            Waiting::ForClient => (patience.body, Some(Failure::StalledBody as _)),
             Waiting::ForUpstream => (patience.response, Some(Failure::NotTaken as _)),
             Waiting::Over => (patience.response, Some(Failure::NoAnswer as _)),
         };
-        let Some(limit) = limit else { return Poll::Pending };
         let deadline = self.moved + limit;
         if sleep.deadline() != deadline {
             sleep.as_mut().reset(deadline);

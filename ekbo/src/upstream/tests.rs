@@ -44,11 +44,11 @@ impl Scene {
         let Target::Good(address) = Target::parse(&url) else { panic!("{url}") };
         let mut config = Config {
             address,
-            connect_timeout: Some(LONG),
-            response_timeout: Some(LONG),
+            connect_timeout: LONG,
+            response_timeout: LONG,
             trusted_proxies: Vec::new(),
         };
-        let mut patience = Patience { response: Some(LONG), body: LONG, invitation: LONG };
+        let mut patience = Patience { response: LONG, body: LONG, invitation: LONG };
         change(&mut config, &mut patience);
         let log = Arc::<Mutex<Vec<String>>>::default();
         let lines = Arc::clone(&log);

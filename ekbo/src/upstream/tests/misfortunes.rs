@@ -39,7 +39,7 @@ async fn an_upstream_that_is_not_there() {
 
 #[tokio::test]
 async fn an_upstream_that_does_not_answer() {
-    let scene = Scene::with(|_, patience| patience.response = Some(SHORT)).await;
+    let scene = Scene::with(|_, patience| patience.response = SHORT).await;
     let mut client = scene.client_sending(GET).await;
     let mut upstream = scene.accept().await;
     upstream.head().await;
@@ -51,7 +51,7 @@ async fn an_upstream_that_does_not_answer() {
 
 #[tokio::test]
 async fn an_upstream_that_does_not_read() {
-    let scene = Scene::with(|_, patience| patience.response = Some(SHORT)).await;
+    let scene = Scene::with(|_, patience| patience.response = SHORT).await;
     let mut client = scene.client().await;
     client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999\r\n\r\n").await;
     let upstream = scene.accept().await;
