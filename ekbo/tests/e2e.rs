@@ -19,6 +19,9 @@ mod e2e {
     mod actions;
     /// A listener of its own for the API, and its token.
     mod api_access;
+    /// Bridges to ZeroMQ.
+    #[cfg(feature = "zmq")]
+    mod bridge;
     /// How the backend is reached: TLS, unix sockets, pooled connections.
     mod callback_client;
     /// `/subscribe`, `/unsubscribe` and `/channels`.

@@ -1,5 +1,5 @@
-//! What the tests share: the actors (`Backend`, `Ekbo`, `Rocket`, `Client`, `Http`) and the patience to
-//! wait for them. Every actor takes a port of the system's choice and cleans up in `Drop`.
+//! What the tests share: the actors (`Backend`, `Ekbo`, `Rocket`, `Rbkit`, `Client`, `Http`) and the
+//! patience to wait for them. Every actor takes a port of the system's choice and cleans up in `Drop`.
 //! Nothing here knows what a test expects.
 
 mod backend;
@@ -10,14 +10,23 @@ mod directory;
 mod ekbo;
 mod frame;
 mod http;
+#[cfg(feature = "zmq")]
+mod msgpack;
+#[cfg(feature = "zmq")]
+mod rbkit;
 mod rocket;
 mod server;
 mod system;
 mod wire;
 
+#[cfg(feature = "zmq")]
+pub(crate) use self::{
+    msgpack::unpack,
+    rbkit::{Endpoints, Rbkit, recordings},
+};
 pub(crate) use self::{
     backend::{Answer, Backend, BackendPlan, Gate, Request},
-    client::{Client, Received},
+    client::{Client, ClientPlan, Received},
     clock::{PATIENCE, Stopwatch, eventually, eventually_some, let_pass},
     deflate::{deflate, deflate_repeated, deflate_to_the_end, inflate},
     directory::Directory,

@@ -82,7 +82,8 @@ fn tests() -> Vec<(String, Vec<String>)> {
 }
 
 /// The ids at the head of a comment, before its colon, divided by commas: `KB-CFG-1`, `D5`, `A4`,
-/// `A-7`, `Line 3`, `5.3 row 2`, `RK-4.2-1`, `R5`. What looks otherwise is a hint where to read on.
+/// `A-7`, `Line 3`, `5.3 row 2`, `RK-4.2-1`, `R5`, `RB-D-1`. What looks otherwise is a hint where to
+/// read on.
 fn ids(comment: &str) -> Vec<String> {
     let head = comment.split(": ").next().unwrap_or_default();
     let words = head.split(',').map(|word| word.trim().trim_end_matches(':'));
@@ -96,7 +97,7 @@ fn is_id(word: &str) -> bool {
     let is_row = word
         .split_once(" row ")
         .is_some_and(|(table, row)| is_number(row) && table.split('.').all(is_number));
-    let is_named = word.starts_with("KB-") || word.starts_with("RK-");
+    let is_named = ["KB-", "RK-", "RB-"].iter().any(|prefix| word.starts_with(prefix));
     is_named || is_row || prefixes.iter().any(is_numbered)
 }
 
