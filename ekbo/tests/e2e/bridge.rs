@@ -29,7 +29,7 @@ const NOT_RUNNING: &str = "Closing websocket because Rbkit server is not running
 
 /// An `ekbo` with these bridges and no callbacks.
 fn with_bridges<const N: usize>(bridges: [Value; N]) -> EkboPlan {
-    Ekbo::alone().set("bridges", &json!(bridges).to_string())
+    Ekbo::alone().set("bridges", &Value::from_iter(bridges).to_string())
 }
 
 /// An `ekbo` with a bridge to `rbkit`, and `more` about the bridge.
@@ -153,12 +153,20 @@ impl Client {
 
 /// A payload as a text frame has it.
 fn escape(bytes: &[u8]) -> String {
-    let escape = |&byte: &u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-' => char::from(byte).into(),
-        b' ' => "+".to_owned(),
-        _ => format!("%{byte:02X}"),
-    };
-    bytes.iter().map(escape).collect()
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut text = String::with_capacity(3 * bytes.len());
+    for &byte in bytes {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-' => text.push(byte.into()),
+            b' ' => text.push('+'),
+            _ => text.extend([
+                '%',
+                DIGITS[usize::from(byte >> 4)].into(),
+                DIGITS[usize::from(byte & 15)].into(),
+            ]),
+        }
+    }
+    text
 }
 
 /// The payload of a text frame; panics when another text stands for it.

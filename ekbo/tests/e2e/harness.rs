@@ -19,14 +19,9 @@ mod server;
 mod system;
 mod wire;
 
-#[cfg(feature = "zmq")]
-pub(crate) use self::{
-    msgpack::unpack,
-    rbkit::{Endpoints, Rbkit, recordings},
-};
 pub(crate) use self::{
     backend::{Answer, Backend, BackendPlan, Gate, Request},
-    client::{Client, ClientPlan, Received},
+    client::{Client, Received},
     clock::{PATIENCE, Stopwatch, eventually, eventually_some, let_pass},
     deflate::{deflate, deflate_repeated, deflate_to_the_end, inflate},
     directory::Directory,
@@ -37,4 +32,10 @@ pub(crate) use self::{
     server::Server,
     system::{Signal, free_port},
     wire::{End, Wire},
+};
+#[cfg(feature = "zmq")]
+pub(crate) use self::{
+    client::ClientPlan,
+    msgpack::unpack,
+    rbkit::{Endpoints, Rbkit, recordings},
 };

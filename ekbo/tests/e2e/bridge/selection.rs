@@ -11,7 +11,7 @@ use super::{OK, bridged, bridged_with, enter, visitor, with_bridges};
 fn rbkit_is_taken_on_any_path() {
     let rbkit = Rbkit::start();
     let ekbo = bridged(&rbkit);
-    for path in ["/", "/anywhere/else", "/connect", "/send", "/ping", "*"] {
+    for path in ["/", "/anywhere/else", "/connect", "/send", "/ping"] {
         let mut client = Client::to(&ekbo).path(path).protocols("rbkit").connect();
         assert_eq!(client.response.header("Sec-WebSocket-Protocol"), Some("rbkit"), "{path}");
         client.asks("anything");
@@ -104,8 +104,7 @@ fn beside_the_gateway() {
     let mut rbkit = Rbkit::start();
     let backend = Backend::admitting("alice").on("/receive", Answer::ok()).start();
     let bridges = json!([rbkit.endpoints().bridge(&json!({}))]).to_string();
-    let ekbo =
-        Ekbo::with(&backend).set("bridges", &bridges).set("hubs", "[{path: /chat}]").start();
+    let ekbo = Ekbo::with(&backend).set("bridges", &bridges).set("hubs", "[{path: /chat}]").start();
 
     let mut profiled = Client::to(&ekbo).protocols("rbkit").connect();
     profiled.asks("anything");

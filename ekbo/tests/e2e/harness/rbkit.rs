@@ -211,8 +211,7 @@ impl RbkitPlan {
         if let Some(Endpoints { request, publish }) = &self.endpoints {
             command.args(["--request", request, "--publish", publish]);
         }
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect(PYTHON);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect(PYTHON);
         let stdin = child.stdin.take().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -225,8 +224,7 @@ impl RbkitPlan {
             );
         };
         let endpoint = |name: &str| start[name].as_str().unwrap().to_owned();
-        let endpoints =
-            Endpoints { request: endpoint("request"), publish: endpoint("publish") };
+        let endpoints = Endpoints { request: endpoint("request"), publish: endpoint("publish") };
         let process = Process { child, stdin, reports: collect(stdout) };
         Rbkit { plan: self, endpoints, process }
     }
