@@ -1,15 +1,17 @@
 //! What goes wrong: profilers that are not there, die, do not answer or publish too much, and
 //! clients that do not read.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
+use socket2::{Domain, Socket, Type};
 
 use super::super::harness::{
     Client, Ekbo, Endpoints, PATIENCE, Rbkit, Received, Stopwatch, eventually, unpack,
 };
+use super::super::manners::MORE_THAN_SOCKETS_HOLD;
 use super::{
     NOT_RUNNING, OK, Said, bridged, bridged_with, departures, enter, enter_all, visitor,
     with_bridges,
@@ -50,6 +52,25 @@ fn half_running() {
     }
     // Those clients were never there.
     assert_eq!((rbkit.subscriptions(), rbkit.commands()), (0, vec![]));
+}
+
+/// RB-OFF-1: an endpoint that takes no connection is not running either; the wait for it has an end.
+#[test]
+fn nobody_accepts() {
+    let full = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    full.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    // One connection waits to be accepted, and so no other comes about.
+    full.listen(0).unwrap();
+    let address = full.local_addr().unwrap().as_socket().unwrap();
+    let _waiting = TcpStream::connect(address).unwrap();
+    let endpoint = format!("tcp://{address}");
+    let endpoints = Endpoints { request: endpoint.clone(), publish: endpoint };
+    let bridge = endpoints.bridge(&json!({"backend_check_timeout": "500ms"}));
+    let ekbo = with_bridges([bridge]).start();
+    let since = Stopwatch::start();
+    visitor(&ekbo).connect().expect_farewell(1000, NOT_RUNNING);
+    let took = since.elapsed();
+    assert!(took >= Duration::from_millis(500) && took < PATIENCE / 2, "{took:?}");
 }
 
 /// RB-D-9, RB-BRG-6: who asks and is not answered in time is closed. Others stay, and once the
@@ -218,6 +239,33 @@ fn a_slow_client() {
     assert_eq!(read[read.len() - QUEUE..], latest);
     assert_eq!(dropped_by(slow, &ekbo, 1), MESSAGES - read.len());
     assert_eq!(dropped_by(quick, &ekbo, 2), 0);
+}
+
+/// RB-MUL-1: that there is no room to tell an older client of a newcomer holds up neither the newcomer
+/// nor anybody else.
+#[test]
+fn a_newcomer_waits_for_no_slow_client() {
+    let mut rbkit = Rbkit::start();
+    let queue = json!({"client_queue": {"messages": 1, "bytes": 1000}});
+    let ekbo = bridged_with(&rbkit, queue).start();
+    let mut slow = enter(&ekbo);
+    rbkit.wait_for_subscribers(1);
+    let file = ekbo.directory.join("message");
+    std::fs::write(&file, vec![b'.'; MORE_THAN_SOCKETS_HOLD]).unwrap();
+    rbkit.tell(format!("file {}", file.display()));
+    slow.wait_for_bytes();
+    for _ in 0..3 {
+        slow.asks("ping");
+    }
+    rbkit.wait_for_command("ping");
+    let mut older = enter(&ekbo);
+    for count in 1..=3 {
+        enter(&ekbo).leave(1000);
+        departures(&ekbo, count);
+        older.expect_text("0client_count:3");
+    }
+    rbkit.publish([b"data"]);
+    older.expect_text("1data");
 }
 
 /// RB-D-12: 50,000 messages a second, at a client that does not read: memory is bounded, every
