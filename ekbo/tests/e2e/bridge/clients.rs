@@ -12,7 +12,7 @@ use super::{OK, bridged, bridged_with, departures, enter, enter_all, visitor};
 /// leaves. All get what is published, also when the newest has left.
 #[test]
 fn clients_come_and_leave() {
-    let mut rbkit = Rbkit::start();
+    let rbkit = Rbkit::start();
     let ekbo = bridged(&rbkit);
     let mut first = enter(&ekbo);
     let mut second = enter(&ekbo);
@@ -43,7 +43,7 @@ fn clients_come_and_leave() {
 /// `client_count_notices: false`.
 #[test]
 fn nobody_is_told() {
-    let mut rbkit = Rbkit::start();
+    let rbkit = Rbkit::start();
     let ekbo = bridged_with(&rbkit, json!({"client_count_notices": false})).start();
     let (mut first, mut second) = (enter(&ekbo), enter(&ekbo));
     rbkit.wait_for_subscribers(1);
@@ -56,7 +56,7 @@ fn nobody_is_told() {
 /// it leaves; then the newest of those left does.
 #[test]
 fn the_newest_gets_everything() {
-    let mut rbkit = Rbkit::start();
+    let rbkit = Rbkit::start();
     let ekbo = bridged_with(&rbkit, json!({"routing": "newest"})).start();
     let [mut first, mut second, mut third] = enter_all(&ekbo);
     rbkit.wait_for_subscribers(1);
@@ -82,7 +82,7 @@ fn the_newest_gets_everything() {
 /// RB-BRG-5: there is one subscription for all clients, and none while there are no clients.
 #[test]
 fn one_subscription() {
-    let mut rbkit = Rbkit::start();
+    let rbkit = Rbkit::start();
     let ekbo = bridged(&rbkit);
     assert_eq!(rbkit.subscriptions(), 0);
     let clients: [_; 3] = enter_all(&ekbo);
@@ -215,7 +215,7 @@ fn a_stop() {
 /// Nor is it held up by a command that the profiler does not answer.
 #[test]
 fn a_stop_with_a_command_outstanding() {
-    let mut rbkit = Rbkit::start();
+    let rbkit = Rbkit::start();
     let mut ekbo = bridged(&rbkit);
     rbkit.tell("mute");
     let mut client = visitor(&ekbo).connect();

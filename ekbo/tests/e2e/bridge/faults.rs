@@ -28,7 +28,7 @@ fn not_running() {
         assert_eq!(client.response.header("Sec-WebSocket-Protocol"), Some("rbkit"));
         client.expect_farewell(1000, NOT_RUNNING);
     }
-    let mut rbkit = Rbkit::plan().at(&endpoints).start();
+    let rbkit = Rbkit::plan().at(&endpoints).start();
     let mut client = enter(&ekbo);
     client.shakes_hands();
     rbkit.wait_for_subscribers(1);
@@ -78,7 +78,7 @@ fn nobody_accepts() {
 #[test]
 fn no_reply() {
     const TIMEOUT: Duration = Duration::from_millis(500);
-    let mut rbkit = Rbkit::start();
+    let rbkit = Rbkit::start();
     let bridge = json!({"request_timeout": "500ms", "client_count_notices": false});
     let ekbo = bridged_with(&rbkit, bridge).start();
     let (mut other, mut asking) = (enter(&ekbo), enter(&ekbo));
@@ -101,7 +101,7 @@ fn no_reply() {
 /// its own.
 #[test]
 fn no_reply_to_who_is_first() {
-    let mut rbkit = Rbkit::start();
+    let rbkit = Rbkit::start();
     let ekbo = bridged_with(&rbkit, json!({"request_timeout": "2s"})).start();
     let [mut first, mut second] = enter_all(&ekbo);
     rbkit.tell("mute");
@@ -216,7 +216,7 @@ fn a_slow_client() {
     const QUEUE: usize = 20;
     const MESSAGES: usize = 400;
     const COMMANDS: usize = 5;
-    let mut rbkit = Rbkit::start();
+    let rbkit = Rbkit::start();
     let queue = json!({"client_queue": {"messages": QUEUE, "bytes": "64MiB"}});
     let ekbo = bridged_with(&rbkit, queue).start();
     let mut slow = enter(&ekbo);
@@ -245,7 +245,7 @@ fn a_slow_client() {
 /// nor anybody else.
 #[test]
 fn a_newcomer_waits_for_no_slow_client() {
-    let mut rbkit = Rbkit::start();
+    let rbkit = Rbkit::start();
     let queue = json!({"client_queue": {"messages": 1, "bytes": 1000}});
     let ekbo = bridged_with(&rbkit, queue).start();
     let mut slow = enter(&ekbo);
@@ -277,10 +277,12 @@ fn a_flood() {
     const COMMANDS: usize = 20;
     /// Less than what is published, more than two queues.
     const MUCH: u64 = 16 << 20;
-    let mut rbkit = Rbkit::start();
+    let rbkit = Rbkit::start();
     let queue = json!({
         "client_queue": {"messages": 1000, "bytes": "1MiB"},
         "client_count_notices": false,
+        "ping_interval": "1m",
+        "pong_timeout": "2m",
     });
     let ekbo = bridged_with(&rbkit, queue).start();
     let mut slow = enter(&ekbo);

@@ -94,7 +94,7 @@ fn pages_that_are_turned_away() {
     page.wait_for_line("#frames", &format!("close 1000 {NOT_RUNNING}"));
     let ekbo = with_bridges([away.bridge(&json!({}))]).start();
     let page = open_page(&browser, &site, &ekbo);
-    assert_eq!(page.wait_for_line("#frames", "close"), "close 1006");
+    assert_eq!(page.wait_for_line("#frames", "close"), "close 1006 ");
     assert!(!page.text_of("#frames").contains("open"));
 }
 

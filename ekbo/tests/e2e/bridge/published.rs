@@ -78,7 +78,7 @@ fn a_heap_dump() {
 fn the_example() {
     const BYTES: &[u8] = b"\x84\x00\x07\x01\xcb\x42\x74\x7b\x74\x21\x00\xe0\x00\x09\x00\
                            \x02\x91\x82\x00\x02\x01\xcb\x42\x74\x7b\x74\x21\x00\xe0\x00";
-    let mut rbkit = Rbkit::start();
+    let rbkit = Rbkit::start();
     let ekbo = bridged(&rbkit);
     let mut client = enter(&ekbo);
     rbkit.wait_for_subscribers(1);
@@ -93,7 +93,7 @@ fn the_example() {
 #[test]
 fn all_bytes() {
     let bytes: Vec<u8> = (0..=255).collect();
-    let mut rbkit = Rbkit::plan().echoing().start();
+    let rbkit = Rbkit::plan().echoing().start();
     let ekbo = bridged_with(&rbkit, json!({"client_count_notices": false})).start();
     let mut text = enter(&ekbo);
     let mut raw = visitor(&ekbo).instead("Sec-WebSocket-Protocol", "rbkit.raw").connect();
@@ -120,7 +120,7 @@ fn all_bytes() {
 /// `payload_encoding: raw`: binary frames under both names, notices as well.
 #[test]
 fn raw_by_default() {
-    let mut rbkit = Rbkit::start();
+    let rbkit = Rbkit::start();
     let ekbo = bridged_with(&rbkit, json!({"payload_encoding": "raw"})).start();
     let enter = |name| {
         let mut client = Client::to(&ekbo).path("/").protocols(name).connect();
@@ -141,7 +141,7 @@ fn raw_by_default() {
 /// `response_prefix` and `publish_prefix`.
 #[test]
 fn other_prefixes() {
-    let mut rbkit = Rbkit::start();
+    let rbkit = Rbkit::start();
     let prefixes = json!({"response_prefix": "<", "publish_prefix": ">"});
     let ekbo = bridged_with(&rbkit, prefixes).start();
     let mut client = visitor(&ekbo).connect();
@@ -164,7 +164,7 @@ fn recorded_messages() {
     let size = |name| fs::metadata(directory.join(name)).unwrap().len();
     assert!((750_000..800_000).contains(&size("object_dump")));
     assert!((3_400_000..3_600_000).contains(&size("split_dump")));
-    let mut rbkit = Rbkit::start();
+    let rbkit = Rbkit::start();
     let ekbo = bridged_with(&rbkit, json!({"client_count_notices": false})).start();
     let mut text = enter(&ekbo);
     let mut raw = Client::to(&ekbo).path("/").protocols("rbkit.raw").connect();
@@ -186,7 +186,7 @@ fn several_parts() {
     for (join_parts, payloads) in
         [(false, &["1topic", "1", "1body", "1next"][..]), (true, &["1topicbody", "1next"])]
     {
-        let mut rbkit = Rbkit::start();
+        let rbkit = Rbkit::start();
         let ekbo = bridged_with(&rbkit, json!({"join_parts": join_parts})).start();
         let mut client = enter(&ekbo);
         rbkit.wait_for_subscribers(1);
@@ -201,7 +201,7 @@ fn several_parts() {
 /// `topics`: what begins otherwise is not asked for.
 #[test]
 fn topics() {
-    let mut rbkit = Rbkit::start();
+    let rbkit = Rbkit::start();
     let ekbo = bridged_with(&rbkit, json!({"topics": ["gc", "cpu."]})).start();
     let mut client = enter(&ekbo);
     rbkit.wait_for_subscribers(2);
@@ -234,7 +234,7 @@ fn a_bridge_without_data() {
 #[test]
 fn order() {
     const COUNT: usize = 5_000;
-    let mut rbkit = Rbkit::start();
+    let rbkit = Rbkit::start();
     let queue = json!({"client_queue": {"messages": COUNT, "bytes": "64MiB"}});
     let ekbo = bridged_with(&rbkit, queue).start();
     let mut clients: [Client; 3] = enter_all(&ekbo);

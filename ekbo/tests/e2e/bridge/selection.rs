@@ -100,7 +100,7 @@ fn a_wrong_handshake() {
 /// the gateway's doors go on beside it, and hubs.
 #[test]
 fn beside_the_gateway() {
-    let mut rbkit = Rbkit::start();
+    let rbkit = Rbkit::start();
     let backend = Backend::admitting("alice").on("/receive", Answer::ok()).start();
     let bridges = json!([rbkit.endpoints().bridge(&json!({}))]).to_string();
     let ekbo = Ekbo::with(&backend).set("bridges", &bridges).set("hubs", "[{path: /chat}]").start();
@@ -138,7 +138,7 @@ fn beside_the_gateway() {
 /// Several bridges, each with its own profiler, clients and subprotocol, or path.
 #[test]
 fn several_bridges() {
-    let mut rbkits = [Rbkit::start(), Rbkit::start(), Rbkit::start()];
+    let rbkits = [Rbkit::start(), Rbkit::start(), Rbkit::start()];
     let ekbo = with_bridges([
         rbkits[0].endpoints().bridge(&json!({"path": "/one"})),
         rbkits[1].endpoints().bridge(&json!({"path": "/other"})),
@@ -151,7 +151,7 @@ fn several_bridges() {
         client.asks(format!("from client {number}"));
         client.expect_text(OK);
     }
-    for (number, rbkit) in rbkits.iter_mut().enumerate() {
+    for (number, rbkit) in rbkits.iter().enumerate() {
         assert_eq!(rbkit.commands(), [format!("from client {number}")]);
         rbkit.wait_for_subscribers(1);
         rbkit.publish([format!("from-rbkit-{number}").as_bytes()]);
@@ -169,7 +169,7 @@ fn several_bridges() {
 #[test]
 fn endpoints_on_unix_sockets() {
     let directory = Directory::new();
-    let mut rbkit = Rbkit::plan().at(&Endpoints::ipc(&directory)).start();
+    let rbkit = Rbkit::plan().at(&Endpoints::ipc(&directory)).start();
     let ekbo = bridged(&rbkit);
     let mut client = enter(&ekbo);
     assert_eq!(client.shakes_hands()["pid"], 4711);
@@ -181,7 +181,7 @@ fn endpoints_on_unix_sockets() {
 /// Over TLS a bridge is the same.
 #[test]
 fn over_tls() {
-    let mut rbkit = Rbkit::start();
+    let rbkit = Rbkit::start();
     let ekbo = bridged_with(&rbkit, json!({})).over_tls().start();
     let mut client = enter(&ekbo);
     rbkit.wait_for_subscribers(1);

@@ -308,6 +308,8 @@ class Rbkit:
             self.is_muted = True
         elif word == "unmute":
             self.is_muted = False
+        elif word == "report":
+            pass
         elif word == "die_after":
             self.dies_after = int(arguments[0])
         else:

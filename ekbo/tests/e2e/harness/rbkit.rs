@@ -100,57 +100,58 @@ impl Rbkit {
 
     /// Has it do something: a line for `rbkit.py`. Comes back when that is done.
     #[track_caller]
-    pub(crate) fn tell(&mut self, line: impl AsRef<str>) {
+    pub(crate) fn tell(&self, line: impl AsRef<str>) {
         let line = line.as_ref();
-        let reports = self.process.reports();
-        let is_done = |report: &Value| report["done"] == line;
-        let before = reports.iter().filter(|report| is_done(report)).count();
-        writeln!(self.process.stdin, "{line}").unwrap();
-        eventually(&format!("rbkit to have done `{line}`"), || {
-            let done = self.process.reports().iter().filter(|report| is_done(report)).count();
-            done > before
-        });
+        let done = || {
+            let reports = self.process.reports.lock().unwrap();
+            reports.iter().filter(|report| report["done"] == line).count()
+        };
+        let before = done();
+        writeln!(&self.process.stdin, "{line}").unwrap();
+        eventually(&format!("rbkit to have done `{line}`"), || done() > before);
     }
 
     /// Publishes a message of these parts.
     #[track_caller]
-    pub(crate) fn publish<const N: usize>(&mut self, parts: [&[u8]; N]) {
+    pub(crate) fn publish<const N: usize>(&self, parts: [&[u8]; N]) {
         let hex = parts.map(|part| part.iter().map(|byte| format!("{byte:02x}")).collect());
         self.tell(format!("message {}", <[String]>::join(&hex, " ")));
     }
 
     /// The commands it has got in this life, a character for each byte.
+    #[track_caller]
     pub(crate) fn commands(&self) -> Vec<String> {
-        let reports = self.process.reports();
-        let commands = reports.iter().filter_map(|report| report["command"].as_str());
-        commands.map(str::to_owned).collect()
+        self.tell("report");
+        self.process.commands()
     }
 
     /// Waits for that command; it may be answered already, or not yet.
     #[track_caller]
     pub(crate) fn wait_for_command(&self, command: &str) {
         eventually(&format!("rbkit to be told `{command}`"), || {
-            self.commands().iter().any(|told| told == command)
+            self.process.commands().iter().any(|told| told == command)
         });
     }
 
     /// How often somebody has subscribed in this life.
+    #[track_caller]
     pub(crate) fn subscriptions(&self) -> usize {
-        self.count("subscribed")
+        self.tell("report");
+        self.process.count("subscribed")
     }
 
     /// Waits until there are so many subscriptions, those that have ended not counted.
     #[track_caller]
     pub(crate) fn wait_for_subscribers(&self, count: usize) {
         eventually(&format!("{count} subscriptions"), || {
-            self.count("subscribed") - self.count("unsubscribed") == count
+            self.process.count("subscribed") - self.process.count("unsubscribed") == count
         });
     }
 
     /// Waits until it has published all of a load.
     #[track_caller]
     pub(crate) fn wait_for_load(&self) {
-        eventually("the end of a load", || self.count("loaded") > 0);
+        eventually("the end of a load", || self.process.count("loaded") > 0);
     }
 
     /// Dies at once.
@@ -171,10 +172,6 @@ impl Rbkit {
         self.process.end();
         let plan = RbkitPlan { endpoints: Some(self.endpoints.clone()), ..self.plan.clone() };
         *self = plan.start();
-    }
-
-    fn count(&self, kind: &str) -> usize {
-        self.process.reports().iter().filter(|report| report.get(kind).is_some()).count()
     }
 }
 
@@ -236,8 +233,16 @@ impl RbkitPlan {
 }
 
 impl Process {
-    fn reports(&self) -> Vec<Value> {
-        self.reports.lock().unwrap().clone()
+    fn commands(&self) -> Vec<String> {
+        let reports = self.reports.lock().unwrap();
+        let commands = reports.iter().filter_map(|report| report["command"].as_str());
+        commands.map(str::to_owned).collect()
+    }
+
+    /// How many reports there are of that kind.
+    fn count(&self, kind: &str) -> usize {
+        let reports = self.reports.lock().unwrap();
+        reports.iter().filter(|report| report.get(kind).is_some()).count()
     }
 
     fn end(&mut self) {
@@ -251,7 +256,7 @@ impl Drop for Process {
         self.end();
         if thread::panicking() {
             eprintln!("--- the last that rbkit reported");
-            let reports = self.reports();
+            let reports = self.reports.lock().unwrap();
             for report in &reports[reports.len().saturating_sub(20)..] {
                 eprintln!("{report}");
             }
