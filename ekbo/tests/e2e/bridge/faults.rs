@@ -219,7 +219,6 @@ fn a_slow_client() {
     let queue = json!({"client_queue": {"messages": QUEUE, "bytes": "64MiB"}});
     let ekbo = bridged_with(&rbkit, queue).start();
     let mut slow = enter(&ekbo);
-    slow.hold_little();
     let mut quick = enter(&ekbo);
     slow.expect_text("0client_count:2");
     rbkit.wait_for_subscribers(1);
@@ -275,7 +274,7 @@ fn a_flood() {
     const SIZE: usize = 300;
     const COMMANDS: usize = 20;
     /// Less than what is published, more than two queues.
-    const MUCH: u64 = 16 << 20;
+    const MUCH: u64 = 8 << 20;
     let rbkit = Rbkit::start();
     let queue = json!({
         "client_queue": {"messages": 1000, "bytes": "1MiB"},
@@ -285,7 +284,6 @@ fn a_flood() {
     });
     let ekbo = bridged_with(&rbkit, queue).start();
     let mut slow = enter(&ekbo);
-    slow.hold_little();
     let mut quick = enter(&ekbo);
     rbkit.wait_for_subscribers(1);
     // Both have been at work once.
