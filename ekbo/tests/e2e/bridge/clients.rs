@@ -145,6 +145,21 @@ fn a_command_when_the_last_has_left() {
     );
 }
 
+/// RB-BRG-7: by a stop all clients leave.
+#[test]
+fn a_command_when_a_stop_ends_the_last() {
+    let rbkit = Rbkit::start();
+    let last = json!({"on_last_client": "stop_memory_profile"});
+    let mut ekbo = bridged_with(&rbkit, last).start();
+    let clients: [_; 2] = enter_all(&ekbo);
+    ekbo.signal(Signal::Term);
+    for mut client in clients {
+        client.expect_farewell(1001, "going away");
+    }
+    assert_eq!(ekbo.wait_exit().code(), Some(0));
+    assert_eq!(rbkit.commands(), ["stop_memory_profile"]);
+}
+
 /// RB-D-11, RB-KAL-1: pings come at the interval and are numbered; who does not answer them, and
 /// says nothing else, is closed.
 #[test]

@@ -20,7 +20,6 @@ fn rbkit_is_taken_on_any_path() {
     for offers in ["rbkit, other", "other,rbkit", "rbkit, rbkit.raw"] {
         let client = Client::to(&ekbo).path("/").protocols(offers).connect();
         assert_eq!(client.response.header("Sec-WebSocket-Protocol"), Some("rbkit"), "{offers}");
-        assert_eq!(client.response.header("Sec-WebSocket-Extensions"), None);
     }
     let two_fields = Client::to(&ekbo).path("/").protocols("other").protocols("rbkit").connect();
     assert_eq!(two_fields.response.header("Sec-WebSocket-Protocol"), Some("rbkit"));
@@ -28,6 +27,20 @@ fn rbkit_is_taken_on_any_path() {
         .instead("Connection", "keep-alive, UPGRADE")
         .instead("Upgrade", "WebSocket")
         .connect();
+}
+
+/// Clients of bridges are offered no extension, whatever the gateway's clients are.
+#[test]
+fn no_extensions() {
+    let rbkit = Rbkit::start();
+    let ekbo = bridged_with(&rbkit, json!({})).set("compression", "true").start();
+    let offer = "permessage-deflate; client_max_window_bits";
+    let mut client = visitor(&ekbo).header("Sec-WebSocket-Extensions", offer).connect();
+    assert_eq!(client.response.header("Sec-WebSocket-Extensions"), None);
+    rbkit.wait_for_subscribers(1);
+    let compressible = "a".repeat(10_000);
+    rbkit.publish([compressible.as_bytes()]);
+    client.expect_text(&format!("1{compressible}"));
 }
 
 /// RB-D-1, RB-SEL-1: whatever else comes is not a bridge's, and there is nothing else here.
