@@ -101,4 +101,6 @@ mod e2e {
     mod unix_socket;
     /// The WebSocket handshake and Origin.
     mod upgrade;
+    /// The application behind `ekbo`.
+    mod upstream;
 }

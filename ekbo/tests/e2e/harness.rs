@@ -1,7 +1,9 @@
-//! What the tests share: the actors (`Backend`, `Ekbo`, `Rocket`, `Rbkit`, `Client`, `Http`) and the
-//! patience to wait for them. Every actor takes a port of the system's choice and cleans up in `Drop`.
+//! What the tests share: the actors (`Backend`, `Upstream`, `Application`, `Ekbo`, `Rocket`, `Rbkit`,
+//! `Client`, `Http`) and the patience to wait for them. Every actor takes a port of the system's choice
+//! and cleans up in `Drop`.
 //! Nothing here knows what a test expects.
 
+mod application;
 mod backend;
 mod client;
 mod clock;
@@ -17,9 +19,11 @@ mod rbkit;
 mod rocket;
 mod server;
 mod system;
+mod upstream;
 mod wire;
 
 pub(crate) use self::{
+    application::{Application, Transport},
     backend::{Answer, Backend, BackendPlan, Gate, Request},
     client::{Client, Received},
     clock::{PATIENCE, Stopwatch, eventually, eventually_some, let_pass},
@@ -31,6 +35,7 @@ pub(crate) use self::{
     rocket::{Rocket, RocketPlan},
     server::Server,
     system::{Signal, free_port},
+    upstream::{Head, Inbound, Unreachable, Upstream},
     wire::{End, Wire},
 };
 #[cfg(feature = "zmq")]

@@ -76,6 +76,11 @@ impl Ekbo {
         EkboPlan::new().set("port", "0")
     }
 
+    /// Port 0, no callbacks, and this `upstream` behind it.
+    pub(crate) fn in_front_of(upstream: &str) -> EkboPlan {
+        Self::alone().set("upstream", upstream)
+    }
+
     /// This text as the configuration file, and nothing else.
     pub(crate) fn configured(text: impl AsRef<[u8]>) -> EkboPlan {
         EkboPlan::new().text(text)

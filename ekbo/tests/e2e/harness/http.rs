@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr};
 
+use super::system;
 use super::wire::{End, Incoming, Wire};
 
 /// Header fields in the order and spelling in which they came.
@@ -235,12 +236,40 @@ impl Http {
         self.read()
     }
 
+    /// Goes away with a TCP reset.
+    pub(crate) fn reset(mut self) {
+        system::reset_on_close(self.wire().as_tcp().expect("a connection over TCP"));
+    }
+
     /// Waits for the end of the connection; panics when anything else comes.
     #[track_caller]
     pub(crate) fn read_end(&mut self) -> End {
         let (rest, end) = self.0.rest();
         assert_eq!(String::from_utf8_lossy(&rest), "", "after the last answer");
         end
+    }
+
+    /// Reads exactly so many bytes, whatever they are.
+    #[track_caller]
+    pub(crate) fn exactly(&mut self, length: usize) -> Vec<u8> {
+        self.0.exactly(length).unwrap_or_else(|end| panic!("{end:?} within {length} bytes"))
+    }
+
+    /// Reads a line, whatever it belongs to, without its end.
+    #[track_caller]
+    pub(crate) fn line(&mut self) -> String {
+        let line = self.0.line().unwrap_or_else(|end| panic!("{end:?} instead of a line"));
+        String::from_utf8(line).unwrap().trim_end_matches(['\r', '\n']).to_owned()
+    }
+
+    /// Reads whatever comes until the connection ends.
+    pub(crate) fn rest(&mut self) -> (Vec<u8>, End) {
+        self.0.rest()
+    }
+
+    /// Whether nothing has come that was not read, the end neither.
+    pub(crate) fn is_silent(&mut self) -> bool {
+        self.0.is_silent()
     }
 
     pub(crate) fn wire(&mut self) -> &mut Wire {

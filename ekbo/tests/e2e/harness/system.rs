@@ -22,6 +22,20 @@ pub(crate) fn send_signal(process: u32, signal: Signal) {
     assert_eq!(outcome, 0, "kill: {}", io::Error::last_os_error());
 }
 
+/// Ends everybody in the group that a process leads, if anybody is left.
+pub(crate) fn kill_group(process: u32) {
+    let group = libc::pid_t::try_from(process).unwrap();
+    // SAFETY: `kill` touches no memory of ours.
+    unsafe { libc::kill(-group, libc::SIGKILL) };
+}
+
+/// Lets only a single connection wait to be accepted.
+pub(crate) fn shorten_queue(listener: &TcpListener) {
+    // SAFETY: `listen` touches no memory of ours.
+    let outcome = unsafe { libc::listen(listener.as_raw_fd(), 0) };
+    assert_eq!(outcome, 0, "listen: {}", io::Error::last_os_error());
+}
+
 /// Makes closing the socket send a TCP reset instead of the orderly end.
 pub(crate) fn reset_on_close(stream: &TcpStream) {
     set_option(stream, libc::SO_LINGER, &libc::linger { l_onoff: 1, l_linger: 0 });

@@ -83,6 +83,16 @@ impl Wire {
         }
     }
 
+    /// Whether reads and writes come back at once when there is nothing to be done.
+    pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
+        match self {
+            Self::Unix(stream) => stream.set_nonblocking(nonblocking).unwrap(),
+            Self::Tcp(_) | Self::Tls(_) | Self::TlsClient(_) => {
+                self.as_tcp().unwrap().set_nonblocking(nonblocking).unwrap();
+            }
+        }
+    }
+
     /// The TCP socket below, if there is one.
     pub(crate) fn as_tcp(&self) -> Option<&TcpStream> {
         match self {
@@ -189,6 +199,20 @@ impl Incoming {
                 return (std::mem::take(&mut self.unused), end);
             }
         }
+    }
+
+    /// Whether nothing has come that was not read, the end neither.
+    pub(crate) fn is_silent(&mut self) -> bool {
+        let mut piece = [0; 16 * 1024];
+        self.wire.set_nonblocking(true);
+        let outcome = self.wire.read(&mut piece);
+        self.wire.set_nonblocking(false);
+        if let Ok(length) = outcome {
+            self.unused.extend_from_slice(&piece[..length]);
+            return false;
+        }
+        let nothing = outcome.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        nothing && self.unused.is_empty()
     }
 
     fn more(&mut self) -> Result<(), End> {
