@@ -92,41 +92,43 @@ impl Upstream {
     /// What stands behind the doors.
     pub(crate) fn relay(self: &Arc<Self>) -> Relay {
         let upstream = Arc::clone(self);
-        Arc::new(move |request, writer| {
-            let upstream = Arc::clone(&upstream);
-            Box::pin(async move { upstream.serve(request, writer).await })
-        })
+        Arc::new(move |request, writer| Box::pin(Arc::clone(&upstream).serve(request, writer)))
     }
 
-    /// Has one request answered.
-    async fn serve(&self, request: Request, mut writer: AnswerWriter) {
+    /// Has one request answered. What few requests need is boxed: it would lie in the future of each.
+    fn serve(
+        self: Arc<Self>,
+        request: Request,
+        mut writer: AnswerWriter,
+    ) -> impl Future<Output = ()> + Send {
         let Request { method, target, version, fields, body, peer, is_secure, .. } = request;
         let mut account = self.ledger.open(&method, &target);
         let peer = peer.map(|peer| peer.ip());
         let head = RequestHead { method, target, version, fields, peer, is_secure };
         let mut source = body.into_whole().map_or_else(Source::Arriving, Source::Whole);
-        let failure = match self.exchange(&head, &mut source, &mut writer, &mut account).await {
-            Ok(None) => return,
-            Ok(Some(tunnel)) => {
-                drop((head, source));
-                return tunnel.run(writer, self.patience.body, account).await;
+        async move {
+            match self.exchange(&head, &mut source, &mut writer, &mut account).await {
+                Ok(None) => {}
+                Ok(Some(tunnel)) => {
+                    drop((head, source));
+                    Box::pin(tunnel.run(writer, self.patience.body, account)).await;
+                }
+                Err(failure) => {
+                    report(&head, &failure, writer.has_begun());
+                    Box::pin(self.answer(&failure, writer, account)).await;
+                }
             }
-            Err(failure) => failure,
-        };
-        let has_begun = writer.has_begun();
-        let url = String::from_utf8_lossy(&head.target);
-        if failure.is_clients() {
-            debug!(url = &*url, error = %failure, cut_off = has_begun, "upstream request failed");
-        } else {
-            warn!(url = &*url, error = %failure, cut_off = has_begun, "upstream request failed");
         }
-        // Of an answer that is begun the client sees that its end is missing.
-        if let Some(answer) = failure.answer().filter(|_| !has_begun) {
-            account.status(answer.status());
-            account.sent(answer.body().len());
-            if let Err(error) = writer.answer(&answer).await {
-                debug!(error = %error, "upstream request failed");
-            }
+    }
+
+    /// Tells the client of a failure. Of an answer that is begun it sees that the end is missing.
+    async fn answer(&self, failure: &Failure, mut writer: AnswerWriter, mut account: Account) {
+        let Some(answer) = failure.answer().filter(|_| !writer.has_begun()) else { return };
+        account.status(answer.status());
+        account.sent(answer.body().len());
+        let told = timeout(self.patience.body, writer.answer(&answer)).await;
+        if let Err(error) = told.unwrap_or_else(|late| Err(late.into())) {
+            debug!(error = %error, "upstream request failed");
         }
     }
 
@@ -148,7 +150,7 @@ impl Upstream {
             let is_kept = kept.is_some();
             let socket = match kept {
                 Some(socket) => socket,
-                None => self.connect().await?,
+                None => Box::pin(self.connect()).await?,
             };
             let ends = (&mut *writer, &mut *account);
             let mut exchange = Exchange::new(socket, bytes, source, asked, self.patience, ends);
@@ -196,6 +198,16 @@ impl fmt::Debug for Upstream {
     }
 }
 
+/// Logs why a request has no answer, or not all of one.
+fn report(head: &RequestHead, failure: &Failure, is_cut_off: bool) {
+    let url = String::from_utf8_lossy(&head.target);
+    if failure.is_clients() {
+        debug!(url = &*url, error = %failure, cut_off = is_cut_off, "upstream request failed");
+    } else {
+        warn!(url = &*url, error = %failure, cut_off = is_cut_off, "upstream request failed");
+    }
+}
+
 /// A connection that becomes a tunnel when the client is told.
 struct Switched {
     socket: Socket,
@@ -209,7 +221,8 @@ impl Switched {
         let Switch { fields, early } = *switch;
         account.status(StatusCode::SWITCHING_PROTOCOLS);
         account.detach();
-        let told = writer.switch(fields.iter().map(|(name, value)| (&name[..], &value[..]))).await;
+        let told = writer.switch(fields.iter().map(|(name, value)| (&name[..], &value[..])));
+        let told = timeout(patience, told).await.unwrap_or_else(|late| Err(late.into()));
         drop(fields);
         let carried = match told {
             Ok(client) => carry(client, socket, early, patience, &mut account).await,
