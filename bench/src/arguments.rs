@@ -9,11 +9,11 @@ usage: bench [OPTION...]
        bench instructions [--help | OPTION...]
   --server NAME[=PROGRAM]  measure this server; repeat it for several (all that are
                            installed, but nats-ws and mosquitto-ws)
-  --scenario NAME          measure this: idle, connect, fanout, unicast, receive, stuck, scale;
-                           repeat it for several (all)
+  --scenario NAME          measure this: idle, connect, fanout, unicast, receive, stuck, scale,
+                           proxy, bridge; repeat it for several (all)
   --quick                  small numbers, one round: to see that everything works
   --rounds N               measure so often and show the median (3);
-                           idle, stuck and scale once
+                           idle, stuck, scale and slow downloads once
   --size BYTES             of a message, at least 8 (128)
   --sessions N,N           fanout: to so many sessions (1000,10000)
   --streams N,N            fanout stream: from so many posters at a time (1,8)
@@ -30,6 +30,15 @@ usage: bench [OPTION...]
   --stuck-posts N          stuck: posts (1000)
   --stuck-size BYTES       stuck: of a message (4096)
   --scale N,N,N            scale: connections (1000,5000,19000)
+  --requests N             proxy: requests (100000)
+  --requesters N           proxy: connections that make them (64)
+  --download BYTES         proxy: of the download that is alone (50000000)
+  --slow-download BYTES    proxy: of each that is read slowly (20000000)
+  --slow-downloads N       proxy: how many are read slowly (100)
+  --bridge-clients N,N     bridge: clients (1,100)
+  --bridge-sizes N,N       bridge: bytes of a message (100,1024)
+  --bridge-deliveries N    bridge: messages that arrive (2000000)
+  --commands N             bridge: commands (60000)
   --time SECONDS           measure no longer than this at a time, what a slow server does by then (3)
   --patience SECONDS       a server that does nothing for so long has stalled (10)
 ";
@@ -63,6 +72,15 @@ pub(crate) struct Numbers {
     pub(crate) stuck_posts: usize,
     pub(crate) stuck_size: usize,
     pub(crate) scale: Vec<usize>,
+    pub(crate) requests: usize,
+    pub(crate) requesters: usize,
+    pub(crate) download: usize,
+    pub(crate) slow_download: usize,
+    pub(crate) slow_downloads: usize,
+    pub(crate) bridge_clients: Vec<usize>,
+    pub(crate) bridge_sizes: Vec<usize>,
+    pub(crate) bridge_deliveries: usize,
+    pub(crate) commands: usize,
     pub(crate) time: usize,
     pub(crate) patience: usize,
 }
@@ -87,6 +105,15 @@ impl Default for Numbers {
             stuck_posts: 1000,
             stuck_size: 4096,
             scale: vec![1000, 5000, 19_000],
+            requests: 100_000,
+            requesters: 64,
+            download: 50_000_000,
+            slow_download: 20_000_000,
+            slow_downloads: 100,
+            bridge_clients: vec![1, 100],
+            bridge_sizes: vec![100, 1024],
+            bridge_deliveries: 2_000_000,
+            commands: 60_000,
             time: 3,
             patience: 10,
         }
@@ -107,6 +134,10 @@ impl Numbers {
             settle: 2000,
             stuck_posts: 200,
             scale: vec![1000, 5000],
+            requests: 20_000,
+            slow_downloads: 20,
+            bridge_deliveries: 200_000,
+            commands: 10_000,
             ..Self::default()
         }
     }
@@ -143,6 +174,8 @@ impl Arguments {
                 "streams" => numbers.streams = list(option, value)?,
                 "connections" => numbers.connections = list(option, value)?,
                 "scale" => numbers.scale = list(option, value)?,
+                "bridge-clients" => numbers.bridge_clients = list(option, value)?,
+                "bridge-sizes" => numbers.bridge_sizes = list(option, value)?,
                 _ => *numbers.one(name)? = number(option, value)?,
             }
         }
@@ -169,6 +202,13 @@ impl Numbers {
             "stuck-sessions" => &mut self.stuck_sessions,
             "stuck-posts" => &mut self.stuck_posts,
             "stuck-size" => &mut self.stuck_size,
+            "requests" => &mut self.requests,
+            "requesters" => &mut self.requesters,
+            "download" => &mut self.download,
+            "slow-download" => &mut self.slow_download,
+            "slow-downloads" => &mut self.slow_downloads,
+            "bridge-deliveries" => &mut self.bridge_deliveries,
+            "commands" => &mut self.commands,
             "time" => &mut self.time,
             "patience" => &mut self.patience,
             _ => return Err(format!("--{name} is not a number").into()),

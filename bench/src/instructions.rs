@@ -10,12 +10,14 @@ use crate::Result;
 use crate::callgrind::Callgrind;
 use crate::cpu::{self, Cores};
 use crate::report::said;
+use crate::scenario::bridge::Bridge;
 use crate::scenario::connect::Connect;
 use crate::scenario::fanout::{Fanout, Pace};
+use crate::scenario::proxy::{Proxy, Request};
 use crate::scenario::receive::Receive;
 use crate::scenario::unicast::Unicast;
 use crate::scenario::{Quota, Scenario};
-use crate::server::{self, Server};
+use crate::server::{self, Encoding, Server};
 use crate::stop::Stop;
 use crate::table::{Table, figure};
 use crate::trial::{Gauge, Trial};
@@ -34,6 +36,8 @@ const RECORD: &str = "bench/instructions.md";
 
 /// Whose way it is, unless that is said.
 const EKBO: &str = "ekbo";
+const UPSTREAM: &str = "ekbo-upstream";
+const BRIDGE: &str = "ekbo-bridge";
 
 /// Measurements of each path, to see how far they agree.
 const RUNS: usize = 3;
@@ -174,6 +178,11 @@ fn paths() -> Vec<Path> {
     let receive = Receive { clients: 64, messages: quota(5000), size: SIZE };
     let barrier = || Box::new(fanout(Pace::Barrier, 1, 20_000));
     let stream = || Box::new(fanout(Pace::Stream, 8, 100_000));
+    let posts = Request::Post { body: 1024, answer: 200 };
+    let proxy = |request| Box::new(Proxy { request, connections: 64, requests: quota(5000) });
+    let bridge = |encoding, clients, deliveries| {
+        Box::new(Bridge { encoding, clients, deliveries: quota(deliveries), size: SIZE })
+    };
     let connect = Connect { handshakes: quota(2000) };
     vec![
         Path { server: EKBO, unit: "handshake", scenario: Box::new(connect) },
@@ -183,6 +192,10 @@ fn paths() -> Vec<Path> {
         Path { server: "ekbo-publish", unit: "delivery", scenario: stream() },
         Path { server: EKBO, unit: "send", scenario: Box::new(unicast) },
         Path { server: EKBO, unit: "callback", scenario: Box::new(receive) },
+        Path { server: UPSTREAM, unit: "request", scenario: proxy(Request::Get { answer: 200 }) },
+        Path { server: UPSTREAM, unit: "request", scenario: proxy(posts) },
+        Path { server: BRIDGE, unit: "delivery", scenario: bridge(Encoding::Cgi, 1, 20_000) },
+        Path { server: BRIDGE, unit: "delivery", scenario: bridge(Encoding::Cgi, 100, 200_000) },
     ]
 }
 
@@ -191,6 +204,7 @@ impl Path {
     fn title(&self) -> String {
         match self.server {
             EKBO => self.scenario.title(),
+            UPSTREAM | BRIDGE => self.scenario.title(),
             server => format!("{server}: {}", self.scenario.title()),
         }
     }

@@ -12,6 +12,10 @@ impl Latencies {
         self.micros.push(u32::try_from(latency.as_micros()).unwrap_or(u32::MAX));
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.micros.len()
+    }
+
     /// Milliseconds that `percent` of them do not exceed; 0 if there are none.
     pub(crate) fn percentile(&mut self, percent: usize) -> f64 {
         if self.micros.is_empty() {

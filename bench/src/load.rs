@@ -21,9 +21,10 @@ use crate::stop::Stop;
 mod backend;
 pub(crate) mod http;
 mod outgoing;
-mod pipe;
+pub(crate) mod pipe;
 pub(crate) mod tunnel;
 pub(crate) mod websocket;
+pub(crate) mod zmtp;
 
 /// So few events at a time that a post is answered by the next one before the other clients'
 /// turn, as it would be by a backend of its own.
@@ -36,7 +37,7 @@ const URGENT: Token = Token(usize::MAX - 3);
 const NUMBER: usize = 8;
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
-/// One of the connections that the load has opened.
+/// One of the connections that the load has opened, or the backend accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Line(usize);
 
@@ -67,6 +68,8 @@ pub(crate) enum Event {
     Answered { line: Line, count: usize },
     /// The backend was told the message of a client, of which this is the number at its start.
     Received(usize),
+    /// The backend was asked over this connection for all that is published from now on.
+    Subscribed(Line),
     /// Nothing, for a while: time to look whether anything still can.
     Quiet,
 }
@@ -162,8 +165,10 @@ impl Load {
     /// Writes; what the socket does not take at once follows when it does.
     pub(crate) fn write(&mut self, line: Line, bytes: &[u8]) -> Result<()> {
         match &mut self.slots[line.0] {
-            Slot::Outgoing(outgoing) => outgoing.pipe.write(bytes),
-            _ => Err("a connection is used that is not open".into()),
+            Slot::Outgoing(Outgoing { pipe, .. }) | Slot::Backend(Backend { pipe, .. }) => {
+                pipe.write(bytes)
+            }
+            Slot::Free => Err("a connection is used that is not open".into()),
         }
     }
 
@@ -173,10 +178,23 @@ impl Load {
         self.free.push(line.0);
     }
 
-    /// Never reads from a connection again.
+    /// Never reads from a connection again by itself.
     pub(crate) fn stop_reading(&mut self, line: Line) {
         if let Slot::Outgoing(outgoing) = &mut self.slots[line.0] {
             outgoing.stop_reading();
+        }
+    }
+
+    /// Reads a little from a connection, if there is something: no more than the buffer holds. What
+    /// that means is told by the next events.
+    pub(crate) fn sip(&mut self, line: Line) -> Result<()> {
+        let Self { slots, buffer, reply, happened, .. } = self;
+        match &mut slots[line.0] {
+            Slot::Outgoing(outgoing) => {
+                outgoing.read(line, buffer, reply, happened)?;
+                Ok(())
+            }
+            _ => Err("a connection is used that is not open".into()),
         }
     }
 
@@ -253,7 +271,7 @@ impl Load {
                 outgoing.serve(Line(number), turn, buffer, reply, happened)?;
             }
             Slot::Backend(backend) => {
-                if !backend.serve(turn, server, buffer, reply, happened)? {
+                if !backend.serve(Line(number), turn, server, buffer, reply, happened)? {
                     self.close(Line(number));
                 }
             }

@@ -9,6 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::arguments::Arguments;
 
+mod application;
 mod arguments;
 mod bare;
 mod callgrind;
@@ -47,6 +48,11 @@ fn run(words: &[String]) -> Result<ExitCode> {
         // Not for people: `server/bare.rs` starts it.
         [word, port, backend] if word == bare::WORD => {
             bare::serve(port.parse()?, backend.parse()?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        // Nor this: `trial.rs` does.
+        [word, address] if word == application::WORD => {
+            application::serve(address.parse()?)?;
             Ok(ExitCode::SUCCESS)
         }
         [word] if word == "--help" || word == "-h" => {

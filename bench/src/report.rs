@@ -7,27 +7,39 @@ use std::time::Duration;
 use crate::Result;
 use crate::arguments::{Arguments, Numbers};
 use crate::cpu::{self, Cores};
+use crate::scenario::bridge::Bridge;
+use crate::scenario::command::Command as Commands;
 use crate::scenario::connect::Connect;
+use crate::scenario::download::Download;
 use crate::scenario::fanout::{Fanout, Pace};
 use crate::scenario::idle::Idle;
+use crate::scenario::proxy::{Proxy, Request};
 use crate::scenario::receive::Receive;
+use crate::scenario::slow::Slow;
 use crate::scenario::stuck::Stuck;
 use crate::scenario::unicast::Unicast;
 use crate::scenario::{Outcome, Quota, Scenario};
-use crate::server::{self, Server};
+use crate::server::{self, Encoding, Field, Server};
 use crate::stop::Stop;
 use crate::table::{Table, median_and_spread};
 use crate::trial::{Gauge, Spent, Trial};
 
-const SCENARIOS: [&str; 7] = ["idle", "connect", "fanout", "unicast", "receive", "stuck", SCALE];
+const SCENARIOS: [&str; 9] =
+    ["idle", "connect", "fanout", "unicast", "receive", "stuck", SCALE, "proxy", "bridge"];
 const SCALE: &str = "scale";
 /// Those that are ours: how cost grows is asked of these only.
 const OURS: [&str; 2] = ["ekbo", "bare"];
+/// A column of its own says how the first is to the second.
+const RATIO: [&str; 2] = ["ekbo-upstream", "nginx"];
+/// As many as begin within the time, but no more.
+const DOWNLOADS: usize = 100;
+/// Each has a table of its own.
+const FIELDS: [Field; 3] = [Field::WebSockets, Field::Proxies, Field::Bridges];
 
 pub(crate) struct Report {
     head: Vec<String>,
-    /// Names of the columns.
-    servers: Vec<String>,
+    /// Names of the columns, and in which table they stand.
+    servers: Vec<(String, Field)>,
     entries: Vec<Entry>,
     stopped: bool,
 }
@@ -36,6 +48,8 @@ pub(crate) struct Report {
 struct Entry {
     title: String,
     rows: Vec<&'static str>,
+    field: Field,
+    /// For all servers, though those of other fields are not asked.
     cells: Vec<Cell>,
 }
 
@@ -78,10 +92,13 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Report> {
     let jobs = jobs(&arguments.scenarios, &arguments.numbers)?;
     let mut report = Report {
         head: head(&cores, &arguments.numbers, &servers, &missing),
-        servers: servers.iter().map(|server| server.name().to_owned()).collect(),
+        servers: servers.iter().map(|server| (server.name().to_owned(), server.field())).collect(),
         entries: jobs.iter().map(|job| Entry::new(job, &servers)).collect(),
         stopped: false,
     };
+    if report.entries.iter().flat_map(|entry| &entry.cells).all(|cell| cell.cannot.is_some()) {
+        return Err("none of these scenarios is for any of these servers".into());
+    }
     cpu::pin(cores.of_load())?;
     let patience = Duration::from_secs(arguments.numbers.patience as u64);
     for (job, entry) in jobs.iter().zip(&mut report.entries) {
@@ -123,6 +140,34 @@ impl Report {
         !self.stopped && cells.all(|cell| cell.failure.is_none())
     }
 
+    /// What came out in one field; `None` if nothing was measured in it.
+    fn table(&self, field: Field, notes: &mut Vec<String>) -> Option<Table> {
+        let is_here = |n: &usize| self.servers[*n].1 == field;
+        let columns: Vec<usize> = (0..self.servers.len()).filter(is_here).collect();
+        let mut entries = self.entries.iter().filter(|entry| entry.field == field).peekable();
+        if columns.is_empty() || entries.peek().is_none() {
+            return None;
+        }
+        let place = |name: &str| columns.iter().copied().find(|n| self.servers[*n].0 == name);
+        let compared = place(RATIO[0]).zip(place(RATIO[1]));
+        let mut head = vec!["scenario".to_owned()];
+        head.extend(columns.iter().map(|n| self.servers[*n].0.clone()));
+        head.extend(compared.map(|_| RATIO.join(" / ")));
+        let mut table = Table::new(head);
+        for entry in entries {
+            for (n, row) in entry.rows.iter().enumerate() {
+                let mut cells = vec![format!("{}: {row}", entry.title)];
+                cells.extend(columns.iter().map(|column| entry.cells[*column].text(n, notes)));
+                let ratios = compared.map(|(one, other)| {
+                    median_and_spread(&entry.cells[one].ratios(&entry.cells[other], n))
+                });
+                cells.extend(ratios);
+                table.push(cells);
+            }
+        }
+        Some(table)
+    }
+
     /// Processors used by what was not measured, which disturbs, in the stretch at this percentile.
     fn disturbance(&self, percentile: usize) -> f64 {
         let cells = self.entries.iter().flat_map(|entry| &entry.cells);
@@ -146,17 +191,9 @@ impl fmt::Display for Report {
             percent(self.disturbance(100))
         )?;
         let mut notes = Vec::new();
-        let mut head = vec!["scenario".to_owned()];
-        head.extend(self.servers.iter().cloned());
-        let mut table = Table::new(head);
-        for entry in &self.entries {
-            for (n, row) in entry.rows.iter().enumerate() {
-                let mut cells = vec![format!("{}: {row}", entry.title)];
-                cells.extend(entry.cells.iter().map(|cell| cell.text(n, &mut notes)));
-                table.push(cells);
-            }
+        for table in FIELDS.iter().filter_map(|field| self.table(*field, &mut notes)) {
+            write!(formatter, "\n{table}")?;
         }
-        write!(formatter, "\n{table}")?;
         if !notes.is_empty() {
             writeln!(formatter)?;
         }
@@ -172,17 +209,17 @@ impl fmt::Display for Report {
 
 impl Entry {
     fn new(job: &Job, servers: &[Box<dyn Server>]) -> Self {
+        let work = job.scenario.work();
         let cells = servers.iter().map(|server| {
-            let ours = job.only.is_empty() || job.only.contains(&server.name());
-            let cannot = match server.cannot(job.scenario.work()) {
-                None if !ours => Some(""),
-                cannot => cannot,
-            };
+            let is_meant = server.field() == work.field()
+                && (job.only.is_empty() || job.only.contains(&server.name()));
+            let cannot = if is_meant { server.cannot(work) } else { Some("") };
             Cell { cannot, ..Cell::default() }
         });
         Self {
             title: format!("{}{}", job.prefix, job.scenario.title()),
             rows: job.scenario.rows(),
+            field: work.field(),
             cells: cells.collect(),
         }
     }
@@ -191,6 +228,13 @@ impl Entry {
 impl Cell {
     fn spent(&self) -> impl Iterator<Item = &Spent> {
         self.outcomes.iter().filter_map(|outcome| outcome.spent.as_ref())
+    }
+
+    /// How its figures in the nth row are to those of another, round by round.
+    fn ratios(&self, other: &Self, row: usize) -> Vec<f64> {
+        let pairs = self.outcomes.iter().zip(&other.outcomes);
+        let ratios = pairs.map(|(one, other)| one.figures[row] / other.figures[row]);
+        ratios.filter(|ratio| ratio.is_finite()).collect()
     }
 
     /// What stands in its nth row. Longer explanations go to the notes.
@@ -337,6 +381,32 @@ fn scenarios(name: &str, numbers: &Numbers) -> Vec<Box<dyn Scenario>> {
             let (sessions, posts) = (numbers.stuck_sessions, quota(numbers.stuck_posts));
             for stuck in [0, sessions.div_ceil(10)] {
                 add(Box::new(Stuck { sessions, stuck, posts, size: numbers.stuck_size }));
+            }
+        }
+        "proxy" => {
+            let (connections, requests) = (numbers.requesters, quota(numbers.requests));
+            for request in [
+                Request::Get { answer: 200 },
+                Request::Get { answer: 16 * 1024 },
+                Request::Post { body: 1024, answer: 200 },
+            ] {
+                add(Box::new(Proxy { request, connections, requests }));
+            }
+            add(Box::new(Download { bytes: numbers.download, downloads: quota(DOWNLOADS) }));
+            let (bytes, downloads) = (numbers.slow_download, numbers.slow_downloads);
+            add(Box::new(Slow { bytes, downloads, time }));
+        }
+        "bridge" => {
+            let deliveries = quota(numbers.bridge_deliveries);
+            for encoding in [Encoding::Cgi, Encoding::Raw] {
+                for clients in numbers.bridge_clients.iter().copied() {
+                    for size in numbers.bridge_sizes.iter().copied() {
+                        add(Box::new(Bridge { encoding, clients, deliveries, size }));
+                    }
+                }
+            }
+            for clients in numbers.bridge_clients.iter().copied() {
+                add(Box::new(Commands { clients, commands: quota(numbers.commands) }));
             }
         }
         SCALE => {

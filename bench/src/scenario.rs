@@ -4,13 +4,20 @@
 use std::time::{Duration, Instant};
 
 use crate::Result;
+use crate::latency::Latencies;
 use crate::server::Work;
 use crate::trial::{Spent, Trial};
 
+mod ask;
+pub(crate) mod bridge;
+pub(crate) mod command;
 pub(crate) mod connect;
+pub(crate) mod download;
 pub(crate) mod fanout;
 pub(crate) mod idle;
+pub(crate) mod proxy;
 pub(crate) mod receive;
+pub(crate) mod slow;
 pub(crate) mod stuck;
 pub(crate) mod unicast;
 
@@ -90,4 +97,19 @@ pub(crate) struct Outcome {
     pub(crate) figures: Vec<f64>,
     /// By whom processors were used meanwhile; `None` if that says nothing.
     pub(crate) spent: Option<Spent>,
+}
+
+impl Outcome {
+    /// Answers for each second of the server's processor and of the clock, and the latencies of
+    /// half and of nearly all of them, in milliseconds.
+    fn of_answers(mut latencies: Latencies, spent: Spent) -> Self {
+        let done = latencies.count();
+        let figures = vec![
+            done as f64 / spent.server,
+            done as f64 / spent.wall,
+            latencies.percentile(50),
+            latencies.percentile(99),
+        ];
+        Self { done, figures, spent: Some(spent) }
+    }
 }

@@ -7,21 +7,30 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Result;
-use crate::load::http::Request;
+use crate::load::http::{self, Request};
 
 mod bare;
+mod bridge;
+mod direct;
 mod ekbo;
 mod mosquitto;
 mod nats;
 mod nchan;
+mod nginx;
 mod pushpin;
 mod rocket;
+mod upstream;
 
 /// A kind of server. Its methods only make bytes and commands: they neither block nor start
 /// anything, `version` excepted.
 pub(crate) trait Server {
     /// The head of its column; the word for it in `--server`.
     fn name(&self) -> &'static str;
+
+    /// In which table it stands: what else is done is not asked of it.
+    fn field(&self) -> Field {
+        Field::WebSockets
+    }
 
     /// Whether it is measured without being named. Not a second way to the same server.
     fn by_default(&self) -> bool {
@@ -34,8 +43,10 @@ pub(crate) trait Server {
     /// Its version in a few words; an error when it is not installed.
     fn version(&self) -> Result<String>;
 
-    /// Why it cannot be measured at this work, for a footnote; `None` if it can.
-    fn cannot(&self, work: Work) -> Option<&'static str>;
+    /// Why it cannot be measured at this work of its field, for a footnote; `None` if it can.
+    fn cannot(&self, _work: Work) -> Option<&'static str> {
+        None
+    }
 
     /// Writes its configuration into the site's directory and returns the command that runs it in
     /// the foreground with one worker for each of `site.workers`. The bench pins it, gives it all
@@ -44,25 +55,49 @@ pub(crate) trait Server {
     fn prepare(&self, site: &Site) -> Result<Command>;
 
     /// A client that gets what is posted to `key`, and for [`Work::Fanout`] what is posted to all.
-    /// Its key consists of letters and digits.
+    /// Its key consists of letters and digits. A client of a proxy asks over HTTP, one of a bridge
+    /// gets what is published; their keys mean nothing.
     fn client(&self, site: &Site, key: &str) -> Dial;
 
-    /// What a client writes to send a message to the backend.
-    fn client_message(&self, payload: &[u8]) -> Vec<u8>;
+    /// What a client writes to send a message to the backend; nothing where no client does.
+    fn client_message(&self, _payload: &[u8]) -> Vec<u8> {
+        Vec::new()
+    }
 
     /// A connection on which [`post_to_all`](Self::post_to_all) and
     /// [`post_to_one`](Self::post_to_one) are written, one at a time.
-    fn poster(&self, site: &Site) -> Dial;
+    fn poster(&self, site: &Site) -> Dial {
+        self.client(site, "poster")
+    }
 
-    /// What a poster writes to deliver a message once to each of `keys`, which are all clients.
-    fn post_to_all(&self, site: &Site, keys: &[String], payload: &[u8]) -> Vec<u8>;
+    /// What a poster writes to deliver a message once to each of `keys`, which are all clients;
+    /// nothing where nobody posts.
+    fn post_to_all(&self, _site: &Site, _keys: &[String], _payload: &[u8]) -> Vec<u8> {
+        Vec::new()
+    }
 
-    /// What a poster writes to deliver a message to one client.
-    fn post_to_one(&self, site: &Site, key: &str, payload: &[u8]) -> Vec<u8>;
+    /// What a poster writes to deliver a message to one client; nothing where nobody posts.
+    fn post_to_one(&self, _site: &Site, _key: &str, _payload: &[u8]) -> Vec<u8> {
+        Vec::new()
+    }
 
     /// Plays the application behind the server: appends the whole HTTP response to `response`,
     /// and returns the payload if the request brings the message of a client.
-    fn backend<'a>(&self, request: &Request<'a>, response: &mut Vec<u8>) -> Option<&'a [u8]>;
+    fn backend<'a>(&self, _request: &Request<'a>, response: &mut Vec<u8>) -> Option<&'a [u8]> {
+        http::respond(response, "", b"");
+        None
+    }
+}
+
+/// Servers of which the same can be asked, and which stand in one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Field {
+    /// Messages to and from clients.
+    WebSockets,
+    /// HTTP requests on their way to an application.
+    Proxies,
+    /// WebSockets on one side, ZeroMQ on the other.
+    Bridges,
 }
 
 /// What a server is asked to do while it is measured.
@@ -78,6 +113,31 @@ pub(crate) enum Work {
     Unicast,
     /// Tell the backend each message of a client.
     Receive,
+    /// Hand each request on to the application, and the answer back.
+    Relay,
+    /// Hand what ZeroMQ brings on to all clients, in this encoding, and their commands to ZeroMQ.
+    Bridge(Encoding),
+}
+
+impl Work {
+    pub(crate) fn field(self) -> Field {
+        match self {
+            Self::Idle | Self::Connect | Self::Fanout | Self::Unicast | Self::Receive => {
+                Field::WebSockets
+            }
+            Self::Relay => Field::Proxies,
+            Self::Bridge(_) => Field::Bridges,
+        }
+    }
+}
+
+/// How a bridge writes what it hands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// Escaped, in text.
+    Cgi,
+    /// As it is, in binary messages.
+    Raw,
 }
 
 /// Where and for what a server is started.
@@ -87,7 +147,7 @@ pub(crate) struct Site {
     pub(crate) directory: PathBuf,
     /// Free ports of 127.0.0.1, to be used as the server likes.
     pub(crate) ports: [u16; 6],
-    /// The application, over HTTP/1.1.
+    /// The application: over HTTP/1.1 or, for [`Work::Bridge`], ZMTP 3.0.
     pub(crate) backend: SocketAddr,
     /// How many clients there will be at most.
     pub(crate) connections: usize,
@@ -147,14 +207,18 @@ pub(crate) fn all(program: impl Fn(&str) -> Option<PathBuf>) -> Result<Vec<Box<d
     Ok(vec![
         Box::new(ekbo::Ekbo::new(ekbo.clone())),
         Box::new(ekbo::Ekbo::publishing(at("ekbo-publish", ekbo.clone()))),
-        Box::new(rocket::Rocket::new(at("ekbo-rocket", ekbo))),
-        Box::new(bare::Bare::new(at("bare", bench))),
+        Box::new(rocket::Rocket::new(at("ekbo-rocket", ekbo.clone()))),
+        Box::new(bare::Bare::new(at("bare", bench.clone()))),
         nats("nats", false),
         nats("nats-ws", true),
         Box::new(nchan::Nchan::new(at("nchan", "/usr/sbin/nginx".into()))),
         mosquitto("mosquitto", false),
         mosquitto("mosquitto-ws", true),
         Box::new(pushpin::Pushpin::new(at("pushpin", "/usr/bin/pushpin".into()))),
+        Box::new(upstream::EkboUpstream { program: at("ekbo-upstream", ekbo.clone()) }),
+        Box::new(nginx::Nginx { program: at("nginx", "/usr/sbin/nginx".into()) }),
+        Box::new(direct::Direct { program: at("direct", bench.clone()) }),
+        Box::new(bridge::EkboBridge { program: at("ekbo-bridge", ekbo) }),
     ])
 }
 

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::Result;
+use crate::application;
 use crate::callgrind::Callgrind;
 use crate::cpu::{self, Cores};
 use crate::load::{Event, Lane, Line, Load};
 use crate::process::Process;
 use crate::scenario::Scenario;
-use crate::server::{Server, Site};
+use crate::server::{Server, Site, Work};
 use crate::stop::Stop;
 
 /// Handshakes under way at a time: fewer than a listener's queue holds.
@@ -22,6 +23,10 @@ pub(crate) struct Trial<'a> {
     process: Process,
     callgrind: Option<Callgrind>,
     load: Load,
+    /// What is behind a proxy, beside the load.
+    application: Option<Process>,
+    /// Who gets what the backend publishes, once somebody does.
+    subscriber: Option<Line>,
     /// How long nothing may happen.
     patience: Duration,
     last_event: Instant,
@@ -49,7 +54,7 @@ pub(crate) struct Memory {
 pub(crate) struct Spent {
     /// Processor seconds of the server's processes.
     pub(crate) server: f64,
-    /// Processor seconds of the load.
+    /// Processor seconds of the load, and of the application if that is a process of its own.
     pub(crate) load: f64,
     /// Processor seconds of everything else on the machine.
     pub(crate) others: f64,
@@ -99,11 +104,19 @@ impl<'a> Trial<'a> {
             Some(count) => (cores.first(count), count),
             None => (cores.of_server(), 1),
         };
+        let (work, ports) = (scenario.work(), free_ports()?);
+        let application = match work {
+            Work::Relay => Some(start_application(&directory.0, ports[5], cores)?),
+            _ => None,
+        };
         let site = Site {
-            work: scenario.work(),
+            work,
             directory: directory.0.clone(),
-            ports: free_ports()?,
-            backend: load.backend()?,
+            ports,
+            backend: match application {
+                Some(_) => (Ipv4Addr::LOCALHOST, ports[5]).into(),
+                None => load.backend()?,
+            },
             connections: scenario.connections(),
             workers,
         };
@@ -122,6 +135,8 @@ impl<'a> Trial<'a> {
             process,
             callgrind,
             load,
+            application,
+            subscriber: None,
             patience,
             last_event,
             _directory: directory,
@@ -131,19 +146,46 @@ impl<'a> Trial<'a> {
     /// What has happened next. An error when the server has died, or nothing happens any more.
     pub(crate) fn next(&mut self) -> Result<Event> {
         loop {
-            let event = self.load.next(self.server);
+            if let Some(event) = self.advance()? {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// The same, but `None` if somebody has subscribed, which is no scenario's business until it
+    /// publishes.
+    fn advance(&mut self) -> Result<Option<Event>> {
+        loop {
+            let event = self.load.next(self.server)?;
+            if !matches!(event, Event::Quiet) {
+                self.last_event = Instant::now();
+            }
             match event {
-                Ok(Event::Quiet) => {
+                Event::Quiet => {
                     self.check()?;
                     if self.last_event.elapsed() > self.patience {
                         return Err(format!("stalled for {} s", self.patience.as_secs()).into());
                     }
                 }
-                Ok(event) => {
-                    self.last_event = Instant::now();
-                    return Ok(event);
+                Event::Subscribed(line) => {
+                    self.subscriber = Some(line);
+                    return Ok(None);
                 }
-                Err(error) => return Err(error),
+                event => return Ok(Some(event)),
+            }
+        }
+    }
+
+    /// The connection that brings the server what the backend publishes, as soon as it is there:
+    /// nothing else is expected to happen before.
+    pub(crate) fn subscriber(&mut self) -> Result<Line> {
+        loop {
+            if let Some(line) = self.subscriber {
+                return Ok(line);
+            }
+            let event = self.advance().map_err(|error| format!("{error} (nobody subscribes)"))?;
+            if let Some(event) = event {
+                return Err(format!("unexpected before anything is published: {event:?}").into());
             }
         }
     }
@@ -211,6 +253,10 @@ impl<'a> Trial<'a> {
         self.load.stop_reading(line);
     }
 
+    pub(crate) fn sip(&mut self, line: Line) -> Result<()> {
+        self.load.sip(line)
+    }
+
     pub(crate) fn server(&self) -> &'a dyn Server {
         self.server
     }
@@ -241,14 +287,14 @@ impl<'a> Trial<'a> {
         self.instructions()?;
         let server = self.process.cpu()?;
         let all = cpu::used_by_all()?;
-        Ok(Window { server, load: cpu::used_here()?, all, began: Instant::now() })
+        Ok(Window { server, load: self.load_cpu()?, all, began: Instant::now() })
     }
 
     /// What was used since the beginning.
     pub(crate) fn end(&mut self, window: &Window) -> Result<Spent> {
         let wall = window.began.elapsed();
         let server = self.process.cpu()?.saturating_sub(window.server);
-        let load = cpu::used_here()?.saturating_sub(window.load);
+        let load = self.load_cpu()?.saturating_sub(window.load);
         let all = cpu::used_by_all()?.saturating_sub(window.all);
         Ok(Spent {
             server: server.as_secs_f64(),
@@ -259,11 +305,26 @@ impl<'a> Trial<'a> {
         })
     }
 
+    /// Processor time of what makes the server work.
+    fn load_cpu(&self) -> Result<Duration> {
+        let application = self.application.as_ref().map_or(Ok(Duration::ZERO), Process::cpu)?;
+        Ok(cpu::used_here()? + application)
+    }
+
     /// Those executed since the last time; `None` if they are not counted.
     fn instructions(&mut self) -> Result<Option<u64>> {
         let process = self.process.id();
         self.callgrind.as_mut().map(|callgrind| callgrind.take(process)).transpose()
     }
+}
+
+/// The application, on the processor of the load.
+fn start_application(directory: &Path, port: u16, cores: &Cores) -> Result<Process> {
+    let address = (Ipv4Addr::LOCALHOST, port).into();
+    let command = application::command(&std::env::current_exe()?, address);
+    let log = directory.join("application-log");
+    Process::start(command, log, cores.of_load(), cores.of_load(), &[address])
+        .map_err(|error| format!("the application: {error}").into())
 }
 
 /// The keys of so many clients: short ones, all of a length.
@@ -314,7 +375,7 @@ mod tests {
     use crate::load::http::{self, Request};
     use crate::scenario::Quota;
     use crate::scenario::unicast::Unicast;
-    use crate::server::{Dial, Work};
+    use crate::server::Dial;
 
     /// A server that accepts and says nothing, beside a process that runs `command`.
     struct Mute {
@@ -343,10 +404,6 @@ mod tests {
 
         fn version(&self) -> Result<String> {
             Ok(String::new())
-        }
-
-        fn cannot(&self, _work: Work) -> Option<&'static str> {
-            None
         }
 
         fn prepare(&self, site: &Site) -> Result<Command> {

@@ -19,6 +19,14 @@ const TINY: &[&str] = &[
     "--stuck-sessions=20",
     "--stuck-posts=10",
     "--scale=20,40",
+    "--requests=200",
+    "--requesters=4",
+    "--download=300000",
+    "--slow-downloads=3",
+    "--bridge-clients=1,3",
+    "--bridge-deliveries=2000",
+    "--commands=200",
+    "--time=1",
     "--patience=30",
 ];
 

@@ -1,5 +1,5 @@
-//! As much of HTTP/1.1 as load needs: heads, lengths, the answers to posts. Chunked bodies are not
-//! understood, since no server here sends them.
+//! As much of HTTP/1.1 as load needs: heads, lengths, answers. Chunked bodies are not understood,
+//! since no server here sends them.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use crate::server::{Dial, Heard, Wire};
 
 const MAX_HEAD: usize = 16 * 1024;
 
-/// A kept connection for posts that are answered one by one.
+/// A kept connection for requests that are answered one by one.
 pub(crate) fn dial(address: SocketAddr) -> Dial {
     Dial { address, greeting: Vec::new(), wire: Box::new(Answers::default()) }
 }
@@ -19,6 +19,24 @@ pub(crate) fn post(address: SocketAddr, target: &str, fields: &str, body: &[u8])
         "POST {target} HTTP/1.1\r\nHost: {address}\r\nContent-Type: text/plain\r\n\
          Content-Length: {}\r\n{fields}\r\n",
         body.len()
+    )
+    .into_bytes();
+    request.extend_from_slice(body);
+    request
+}
+
+/// A request as a browser makes it: the fields of one, and a body if that is not empty.
+pub(crate) fn page(method: &str, target: &str, body: &[u8]) -> Vec<u8> {
+    let length = match body {
+        [] => String::new(),
+        body => format!("Content-Type: text/plain\r\nContent-Length: {}\r\n", body.len()),
+    };
+    let mut request = format!(
+        "{method} {target} HTTP/1.1\r\nHost: application.example\r\n\
+         User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n\
+         Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
+         Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br\r\n\
+         Cookie: session=6f1d2a9c0b7e4853\r\n{length}\r\n"
     )
     .into_bytes();
     request.extend_from_slice(body);
@@ -63,7 +81,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Answers to posts: each must have a status of 2xx.
+/// Answers to requests: each must have a status of 2xx.
 #[derive(Default)]
 pub(crate) struct Answers {
     head: Head,
@@ -92,7 +110,7 @@ impl Wire for Answers {
                 return Ok(heard);
             }
             if !self.head.status().is_some_and(|status| (200..300).contains(&status)) {
-                return Err(format!("a post was answered {}", self.head.first_line()).into());
+                return Err(format!("a request was answered {}", self.head.first_line()).into());
             }
             self.missing = content_length(self.head.text())?;
             heard.answers += usize::from(self.missing == 0);

@@ -14,7 +14,7 @@ pub(super) struct Outgoing {
     /// Whether there is no greeting to be answered.
     silent: bool,
     ready: bool,
-    /// Whether it never reads again.
+    /// Whether it never reads again by itself.
     deaf: bool,
 }
 
@@ -52,28 +52,41 @@ impl Outgoing {
         if !turn.brings_bytes() {
             return Ok(());
         }
-        while let Some(size) = self.pipe.read(buffer)? {
-            if size == 0 {
-                return Err("a connection was closed by the server".into());
-            }
-            let heard = self.wire.hear(&buffer[..size], reply)?;
-            if heard.ready && !self.ready {
-                self.ready = true;
-                happened.push_back(Event::Ready(line));
-            }
-            if heard.messages > 0 {
-                let at = Instant::now();
-                happened.push_back(Event::Messages { line, count: heard.messages, at });
-            }
-            if heard.answers > 0 {
-                happened.push_back(Event::Answered { line, count: heard.answers });
-            }
-            self.pipe.write(reply)?;
-            reply.clear();
+        while let Some(size) = self.read(line, buffer, reply, happened)? {
             if turn.was_all(size, buffer) {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// Reads once, and tells what that meant. Returns the number of bytes; `None` if there are none
+    /// now.
+    pub(super) fn read(
+        &mut self,
+        line: Line,
+        buffer: &mut [u8],
+        reply: &mut Vec<u8>,
+        happened: &mut VecDeque<Event>,
+    ) -> Result<Option<usize>> {
+        let Some(size) = self.pipe.read(buffer)? else { return Ok(None) };
+        if size == 0 {
+            return Err("a connection was closed by the server".into());
+        }
+        let heard = self.wire.hear(&buffer[..size], reply)?;
+        if heard.ready && !self.ready {
+            self.ready = true;
+            happened.push_back(Event::Ready(line));
+        }
+        if heard.messages > 0 {
+            let at = Instant::now();
+            happened.push_back(Event::Messages { line, count: heard.messages, at });
+        }
+        if heard.answers > 0 {
+            happened.push_back(Event::Answered { line, count: heard.answers });
+        }
+        self.pipe.write(reply)?;
+        reply.clear();
+        Ok(Some(size))
     }
 }

@@ -66,6 +66,10 @@ impl Pipe {
         Ok(())
     }
 
+    pub(crate) fn has_sent_all(&self) -> bool {
+        self.unsent.is_empty()
+    }
+
     /// The number of bytes read, 0 at the end; `None` if there are none now.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>> {
         loop {

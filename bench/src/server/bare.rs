@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::Result;
 use crate::load::http::Request;
 use crate::server::ekbo::Ekbo;
-use crate::server::{Dial, Server, Site, Work};
+use crate::server::{Dial, Server, Site};
 
 pub(crate) struct Bare {
     program: PathBuf,
@@ -32,10 +32,6 @@ impl Server for Bare {
 
     fn version(&self) -> Result<String> {
         Ok("of this commit".to_owned())
-    }
-
-    fn cannot(&self, _work: Work) -> Option<&'static str> {
-        None
     }
 
     fn prepare(&self, site: &Site) -> Result<Command> {

@@ -12,7 +12,6 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::Result;
-use crate::load::http::{self, Request};
 use crate::load::tunnel;
 use crate::server::{ALL, Dial, Heard, Server, Site, Wire, Work};
 
@@ -62,9 +61,9 @@ impl Server for Mosquitto {
 
     fn cannot(&self, work: Work) -> Option<&'static str> {
         match work {
-            Work::Idle | Work::Fanout | Work::Unicast => None,
             Work::Connect => Some("mosquitto asks no backend whether a client may connect"),
             Work::Receive => Some("mosquitto has no callback for a client's message"),
+            _ => None,
         }
     }
 
@@ -103,11 +102,6 @@ impl Server for Mosquitto {
         }
     }
 
-    /// Nobody would be told.
-    fn client_message(&self, _payload: &[u8]) -> Vec<u8> {
-        Vec::new()
-    }
-
     fn poster(&self, site: &Site) -> Dial {
         // Without a name it is given one of its own.
         let (address, greeting) = (native(site), connect(""));
@@ -120,12 +114,6 @@ impl Server for Mosquitto {
 
     fn post_to_one(&self, _site: &Site, key: &str, payload: &[u8]) -> Vec<u8> {
         post(key, payload)
-    }
-
-    /// It is never asked.
-    fn backend<'a>(&self, _request: &Request<'a>, response: &mut Vec<u8>) -> Option<&'a [u8]> {
-        http::respond(response, "", b"");
-        None
     }
 }
 

@@ -13,7 +13,6 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::Result;
-use crate::load::http::{self, Request};
 use crate::load::tunnel;
 use crate::server::{ALL, Dial, Heard, Server, Site, Wire, Work};
 
@@ -45,9 +44,9 @@ impl Server for Nats {
 
     fn cannot(&self, work: Work) -> Option<&'static str> {
         match work {
-            Work::Idle | Work::Fanout | Work::Unicast => None,
             Work::Connect => Some("nats-server asks no backend whether a client may connect"),
             Work::Receive => Some("nats-server has no callback for a client's message"),
+            _ => None,
         }
     }
 
@@ -77,11 +76,6 @@ impl Server for Nats {
         }
     }
 
-    /// Nobody would be told.
-    fn client_message(&self, _payload: &[u8]) -> Vec<u8> {
-        Vec::new()
-    }
-
     fn poster(&self, site: &Site) -> Dial {
         dial(native(site), "")
     }
@@ -92,12 +86,6 @@ impl Server for Nats {
 
     fn post_to_one(&self, _site: &Site, key: &str, payload: &[u8]) -> Vec<u8> {
         post(key, payload)
-    }
-
-    /// It is never asked.
-    fn backend<'a>(&self, _request: &Request<'a>, response: &mut Vec<u8>) -> Option<&'a [u8]> {
-        http::respond(response, "", b"");
-        None
     }
 }
 

@@ -54,10 +54,6 @@ impl Server for Nchan {
         Ok(format!("nchan {module}, {nginx}"))
     }
 
-    fn cannot(&self, _work: Work) -> Option<&'static str> {
-        None
-    }
-
     fn prepare(&self, site: &Site) -> Result<Command> {
         let directory = &site.directory;
         let config = directory.join("nginx.conf");
@@ -69,9 +65,9 @@ impl Server for Nchan {
 
     fn client(&self, site: &Site, key: &str) -> Dial {
         let target = match site.work {
-            Work::Idle | Work::Fanout | Work::Unicast => format!("/listen?{}", site.channel(key)),
             Work::Connect => format!("/ask?{key}"),
             Work::Receive => format!("/speak?{key}"),
+            _ => format!("/listen?{}", site.channel(key)),
         };
         websocket::dial(address(site), &target, "")
     }

@@ -75,7 +75,7 @@ impl Server for Pushpin {
     fn client(&self, site: &Site, key: &str) -> Dial {
         let target = match site.work {
             Work::Fanout | Work::Unicast => ANNOUNCED,
-            Work::Idle | Work::Connect | Work::Receive => SILENT,
+            _ => SILENT,
         };
         let target_and_channel = format!("{target}?{}", site.channel(key));
         let mut dial = websocket::dial(clients(site), &target_and_channel, "");

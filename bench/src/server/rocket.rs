@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::Result;
-use crate::load::http::{self, Request};
+use crate::load::http;
 use crate::load::websocket::{self, Frames};
 use crate::server::ekbo::{address, command};
 use crate::server::{ALL, Dial, Heard, Server, Site, Wire, Work};
@@ -45,9 +45,9 @@ impl Server for Rocket {
 
     fn cannot(&self, work: Work) -> Option<&'static str> {
         match work {
-            Work::Idle | Work::Fanout | Work::Unicast => None,
             Work::Connect => Some("a Rocket hub asks no backend whether a client may connect"),
             Work::Receive => Some("a Rocket hub tells no backend what a client says"),
+            _ => None,
         }
     }
 
@@ -61,11 +61,6 @@ impl Server for Rocket {
         dial(site, &[&login("read-only"), &subscription], Member::Listener)
     }
 
-    /// Nobody would be told.
-    fn client_message(&self, _payload: &[u8]) -> Vec<u8> {
-        Vec::new()
-    }
-
     fn poster(&self, site: &Site) -> Dial {
         dial(site, &[&login("read-write")], Member::Publisher)
     }
@@ -76,12 +71,6 @@ impl Server for Rocket {
 
     fn post_to_one(&self, _site: &Site, key: &str, payload: &[u8]) -> Vec<u8> {
         publish(key, payload)
-    }
-
-    /// It is never asked.
-    fn backend<'a>(&self, _request: &Request<'a>, response: &mut Vec<u8>) -> Option<&'a [u8]> {
-        http::respond(response, "", b"");
-        None
     }
 }
 
