@@ -463,3 +463,52 @@ pub(crate) fn said(program: &str, words: &[&str]) -> String {
     let said = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     said.ok().filter(|said| !said.is_empty()).unwrap_or_else(|| "unknown".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(rounds: &[&[f64]]) -> Cell {
+        let outcome =
+            |figures: &&[f64]| Outcome { done: 1, figures: figures.to_vec(), spent: None };
+        Cell { outcomes: rounds.iter().map(outcome).collect(), ..Cell::default() }
+    }
+
+    #[test]
+    fn a_field_has_a_table_with_the_ratio_of_each_round() {
+        let names = [
+            ("bare", Field::WebSockets),
+            ("ekbo-upstream", Field::Proxies),
+            ("nginx", Field::Proxies),
+        ];
+        let mut report = Report {
+            head: Vec::new(),
+            servers: names.map(|(name, field)| (name.to_owned(), field)).into(),
+            entries: vec![Entry {
+                title: "proxy".to_owned(),
+                rows: vec!["rate", "pause"],
+                field: Field::Proxies,
+                cells: vec![
+                    cell(&[]),
+                    cell(&[&[2.0, 0.0], &[9.0, 0.0], &[2.0, 0.0]]),
+                    cell(&[&[4.0, 0.0], &[9.0, 0.0], &[8.0, 0.0]]),
+                ],
+            }],
+            stopped: false,
+        };
+        let table = report.table(Field::Proxies, &mut Vec::new()).unwrap().to_string();
+        let single_spaced = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let lines: Vec<String> = table.lines().map(single_spaced).collect();
+        assert_eq!(lines[0], "| scenario | ekbo-upstream | nginx | ekbo-upstream / nginx |");
+        assert_eq!(
+            lines[2],
+            "| proxy: rate | 2.00 (2.00–9.00) | 8.00 (4.00–9.00) | 0.50 (0.25–1.00) |"
+        );
+        assert_eq!(lines[3], "| proxy: pause | 0.00 (0.00–0.00) | 0.00 (0.00–0.00) | |");
+        assert!(report.table(Field::WebSockets, &mut Vec::new()).is_none());
+
+        report.servers.pop();
+        let table = report.table(Field::Proxies, &mut Vec::new()).unwrap().to_string();
+        assert!(!table.contains("nginx"), "{table}");
+    }
+}

@@ -32,10 +32,15 @@ const TINY: &[&str] = &[
 
 #[test]
 fn every_scenario_has_a_figure_from_our_own_servers() {
-    let mut servers = vec!["--server=bare".to_owned()];
+    // Of each table, how many columns.
+    let (mut messengers, mut proxies, mut bridges) = (1, 1, 0);
+    let mut servers = vec!["--server=bare".to_owned(), "--server=direct".to_owned()];
     if let Some(ekbo) = ekbo() {
         servers.push(format!("--server=ekbo={}", ekbo.display()));
-        servers.extend(["--server=ekbo-publish".to_owned(), "--server=ekbo-rocket".to_owned()]);
+        for way in ["publish", "rocket", "upstream", "bridge"] {
+            servers.push(format!("--server=ekbo-{way}"));
+        }
+        (messengers, proxies, bridges) = (4, 2, 1);
     }
     let output = bench(&[TINY, &servers.iter().map(String::as_str).collect::<Vec<_>>()].concat());
     let report = String::from_utf8(output.stdout).unwrap();
@@ -51,21 +56,28 @@ fn every_scenario_has_a_figure_from_our_own_servers() {
         "receive",
         "stuck",
         "scale",
+        "proxy",
+        "bridge",
     ] {
+        let columns = match scenario {
+            "proxy" => proxies,
+            "bridge" => bridges,
+            _ => messengers,
+        };
         let of_it = rows.iter().filter(|row| row.starts_with(&format!("| {scenario}")));
-        assert!(of_it.clone().count() > 0, "{scenario} has no row in\n{report}");
+        assert_eq!(of_it.clone().count() > 0, columns > 0, "{scenario} in\n{report}");
         for row in of_it {
             let cells = row.split('|').skip(2).map(str::trim).filter(|cell| !cell.is_empty());
             let figures =
                 cells.clone().filter(|cell| cell.starts_with(|c: char| c.is_ascii_digit()));
             // `bare` and `ekbo` have figures everywhere, the other ways of `ekbo` but for these.
-            let without = match (scenario, servers.len()) {
+            let without = match (scenario, columns) {
                 ("connect", 4) => 1,
                 ("receive" | "scale", 4) => 2,
                 _ => 0,
             };
-            assert_eq!(figures.count(), servers.len() - without, "{row}\n{errors}");
-            assert_eq!(cells.count(), servers.len(), "{row}");
+            assert_eq!(figures.count(), columns - without, "{row}\n{errors}");
+            assert_eq!(cells.count(), columns, "{row}");
         }
     }
 }
@@ -90,6 +102,14 @@ fn what_is_not_there_is_named() {
         assert_eq!(output.status.code(), Some(2), "{error}");
         assert!(error.contains(part), "{error}");
     }
+}
+
+#[test]
+fn a_proxy_is_not_asked_to_hold_sessions() {
+    let output = bench(&["--server=direct", "--scenario=idle"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert_eq!(error, "none of these scenarios is for any of these servers\n");
 }
 
 #[test]
