@@ -114,7 +114,9 @@ impl Upstream {
                     Box::pin(tunnel.run(writer, self.patience.body, account)).await;
                 }
                 Err(failure) => {
-                    report(&head, &failure, writer.has_begun());
+                    // What of the answer is only queued is as good as none.
+                    let is_cut_off = !writer.withdraw();
+                    report(&head, &failure, is_cut_off);
                     Box::pin(self.answer(&failure, writer, account)).await;
                 }
             }
@@ -124,8 +126,7 @@ impl Upstream {
     /// Tells the client of a failure. Of an answer that is begun it sees that the end is missing.
     async fn answer(&self, failure: &Failure, mut writer: AnswerWriter, mut account: Account) {
         let Some(answer) = failure.answer().filter(|_| !writer.has_begun()) else { return };
-        account.status(answer.status());
-        account.sent(answer.body().len());
+        account.answer(&answer);
         let told = timeout(self.patience.body, writer.answer(&answer)).await;
         if let Err(error) = told.unwrap_or_else(|late| Err(late.into())) {
             debug!(error = %error, "upstream request failed");

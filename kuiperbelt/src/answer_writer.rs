@@ -87,6 +87,18 @@ impl AnswerWriter {
         self.queued.len() - self.sent
     }
 
+    /// Forgets the beginning of an answer of which the client has seen nothing yet, so that it can have
+    /// another. `false` if it has seen some.
+    pub fn withdraw(&mut self) -> bool {
+        if !matches!(self.shared.lock().progress, Progress::NotBegun) {
+            return false;
+        }
+        self.state = State::NotBegun;
+        self.sent = 0;
+        give_back(&mut self.queued);
+        true
+    }
+
     /// Queues a piece of the body.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use kuiperbelt::Answer;
 use kuiperbelt::http::{Method, StatusCode};
 
 /// What a request came to.
@@ -57,6 +58,12 @@ impl Ledger {
 impl Account {
     pub(super) fn status(&mut self, status: StatusCode) {
         self.outcome.status = Some(status);
+    }
+
+    /// It is answered this, and nothing else.
+    pub(super) fn answer(&mut self, answer: &Answer) {
+        self.outcome.status = Some(answer.status());
+        self.outcome.size = answer.body().len() as u64;
     }
 
     /// So many more bytes of the body are sent.

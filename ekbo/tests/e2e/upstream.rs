@@ -7,6 +7,9 @@ mod answers;
 mod applications;
 /// Bodies and trailers in both directions, and `Expect`.
 mod bodies;
+/// Bridges beside the application.
+#[cfg(feature = "zmq")]
+mod bridges;
 /// Clients that leave in the middle.
 mod departures;
 /// What is ours and what is the application's.

@@ -86,6 +86,11 @@ async fn answers_that_are_none() {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
             "malformed answer: a Transfer-Encoding other than chunked",
         ),
+        // In one piece with a head that the client has not seen yet.
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nfit\r\nnonsense\r\n",
+            "malformed answer: malformed size of a chunk",
+        ),
     ] {
         let scene = Scene::new().await;
         let mut client = scene.client_sending(GET).await;
