@@ -27,7 +27,7 @@ mod upload;
 pub(crate) use self::account::Log;
 use self::account::{Account, Ledger};
 use self::download::Switch;
-use self::exchange::{Ended, Exchange, Patience};
+use self::exchange::{Ended, Exchange, Patience, deliver};
 use self::failure::Failure;
 use self::request_head::RequestHead;
 use self::tunnel::carry;
@@ -168,9 +168,11 @@ impl Upstream {
             }
             return Ok(match exchange.finish() {
                 Ended::Answered(socket) => {
+                    // Before the client knows, who may ask for more.
                     if let Some(socket) = socket {
                         self.pool.keep(&self.origin, socket);
                     }
+                    deliver(writer, self.patience.body).await?;
                     None
                 }
                 Ended::Switched(socket, switch) => Some(Switched { socket, switch }),

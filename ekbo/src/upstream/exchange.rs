@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kuiperbelt::AnswerWriter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::account::Account;
 use super::download::{Download, Switch};
@@ -55,7 +55,8 @@ pub(super) struct Exchange<'a, S> {
 
 /// How an exchange has ended well.
 pub(super) enum Ended<S> {
-    /// The client has its answer. The socket, if another request may follow on it.
+    /// The answer is there, and what is left of it to be delivered. The socket, if another request
+    /// may follow on it.
     Answered(Option<S>),
     /// The upstream changes the protocol.
     Switched(S, Box<Switch>),
@@ -82,7 +83,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Exchange<'a, S> {
         }
     }
 
-    /// Sends the request and has the client get the answer. Dropped early, or after an error, it
+    /// Sends the request and has the client get the answer, but for the last piece. Dropped early, or after an error, it
     /// ends the connection to the upstream.
     pub(super) async fn run(&mut self) -> Result<(), Failure> {
         let mut sleep = pin!(sleep_until(self.moved));
@@ -129,7 +130,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Exchange<'a, S> {
     /// Does what can be done now, in both directions.
     fn step(&mut self, context: &mut Context<'_>) -> Result<Step, Failure> {
         if self.download.is_complete() {
-            return self.last_step(context);
+            let is_early = !self.writer.has_begun() && !self.upload.is_complete();
+            return if is_early { Err(Failure::EarlySwitch) } else { Ok(Step::Over) };
         }
         let mut has_moved = self.upload.advance(&mut self.socket, context)?;
         if self.upload.is_unsent()
@@ -138,36 +140,17 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Exchange<'a, S> {
             // What may be there to be read answers no request of ours.
             return Err(Failure::Lost(error));
         }
-        let (flushed, has_sent) = self.poll_flush(context)?;
-        has_moved |= has_sent;
-        if flushed.is_ready() && self.poll_read(context)?.is_ready() {
+        let mut is_flushed = true;
+        // Nothing is queued before the answer begins.
+        if self.writer.has_begun() {
+            let before = self.writer.unsent();
+            is_flushed = self.writer.poll_flush(context).map_err(Failure::Client)?.is_ready();
+            has_moved |= self.writer.unsent() < before;
+        }
+        if is_flushed && self.poll_read(context)?.is_ready() {
             has_moved = true;
         }
         Ok(if has_moved { Step::Moved } else { Step::Waiting })
-    }
-
-    /// The same when the answer is there whole.
-    fn last_step(&mut self, context: &mut Context<'_>) -> Result<Step, Failure> {
-        if !self.writer.has_begun() {
-            let is_early = !self.upload.is_complete();
-            return if is_early { Err(Failure::EarlySwitch) } else { Ok(Step::Over) };
-        }
-        Ok(match self.poll_flush(context)? {
-            (Poll::Ready(()), _) => Step::Over,
-            (Poll::Pending, true) => Step::Moved,
-            (Poll::Pending, false) => Step::Waiting,
-        })
-    }
-
-    /// Sends the client what is queued, which is nothing before the answer begins. And whether some
-    /// of it went.
-    fn poll_flush(&mut self, context: &mut Context<'_>) -> Result<(Poll<()>, bool), Failure> {
-        if !self.writer.has_begun() {
-            return Ok((Poll::Ready(()), false));
-        }
-        let before = self.writer.unsent();
-        let flushed = self.writer.poll_flush(context).map_err(Failure::Client)?;
-        Ok((flushed, self.writer.unsent() < before))
     }
 
     /// Reads once, into the thread's buffer.
@@ -216,6 +199,23 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Exchange<'a, S> {
         }
         ready!(sleep.poll(context));
         Poll::Ready(failure.map_or(Ok(()), |failure| Err(failure(limit))))
+    }
+}
+
+/// Sends the client the last piece of its answer.
+pub(super) async fn deliver(writer: &mut AnswerWriter, patience: Duration) -> Result<(), Failure> {
+    loop {
+        let before = writer.unsent();
+        let some = poll_fn(|context| match writer.poll_flush(context) {
+            Poll::Pending if writer.unsent() < before => Poll::Ready(Ok(false)),
+            flushed => flushed.map_ok(|()| true),
+        });
+        match timeout(patience, some).await {
+            Ok(Ok(true)) => return Ok(()),
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => return Err(Failure::Client(error)),
+            Err(_) => return Err(Failure::Stalled(patience)),
+        }
     }
 }
 
