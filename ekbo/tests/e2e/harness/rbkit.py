@@ -282,10 +282,8 @@ class Rbkit:
         if self.dies_after is not None:
             self.dies_after -= 1
             if self.dies_after == 0:
-                # What has been published still goes out.
-                self.requests.close(linger=0)
-                self.publisher.close()
-                self.context.term()
+                # What has been said still goes out.
+                self.context.destroy(linger=2000)
                 os._exit(0)
 
     # Standard input and output.

@@ -71,11 +71,17 @@ impl Endpoints {
         Self { request: endpoint("request"), publish: endpoint("publish") }
     }
 
-    /// A bridge to here, as an entry of `bridges`, with `more` of its keys.
+    /// A bridge to here, as an entry of `bridges`, with `more` of its keys. Pings would come between
+    /// on a slow machine: unless they are asked for, there are none for long.
     #[track_caller]
     pub(crate) fn bridge(&self, more: &Value) -> Value {
         let Self { request, publish } = self;
-        let mut bridge = json!({"request_endpoint": request, "publish_endpoint": publish});
+        let mut bridge = json!({
+            "request_endpoint": request,
+            "publish_endpoint": publish,
+            "ping_interval": "10m",
+            "pong_timeout": "20m",
+        });
         for (key, value) in more.as_object().expect("keys of a bridge") {
             bridge[key] = value.clone();
         }
