@@ -24,6 +24,8 @@ mod pooling;
 mod requests;
 /// Requests that could be read in two ways.
 mod smuggling;
+/// The graceful stop.
+mod stopping;
 /// Upgrades.
 mod tunnels;
 

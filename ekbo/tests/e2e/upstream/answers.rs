@@ -56,6 +56,27 @@ fn status_lines() {
     }
 }
 
+/// Every request that is over has its line in the log: who asked what, and how much came of it.
+#[test]
+fn answers_are_logged() {
+    let (upstream, ekbo) = played();
+    let (mut client, mut inbound, _) = relay(
+        &ekbo,
+        &upstream,
+        "REPORT //a/../b%2f?c=%zz HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi",
+    );
+    inbound.expect("hi");
+    assert!(!ekbo.log_contains("access"));
+    inbound.write("HTTP/1.1 418 Tea\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n0\r\n\r\n");
+    assert_eq!(client.read().status, 418);
+    let line = ekbo.wait_for_log("access");
+    assert_eq!(line.level, "info");
+    assert_eq!(line.fields["method"], "REPORT");
+    assert_eq!(line.fields["url"], "//a/../b%2f?c=%zz");
+    assert_eq!(line.fields["status"], 418);
+    assert_eq!(line.fields["size"], 5);
+}
+
 /// A date is there in any case: RFC 9110 section 6.6.1.
 #[test]
 fn an_answer_without_a_date_is_dated() {

@@ -65,6 +65,22 @@ fn in_the_middle_of_a_download() {
     eventually("no connection is left", || ekbo.open_files() == files);
 }
 
+/// A client that leaves an upstream that has fallen silent takes the upstream's connection along.
+#[test]
+fn from_an_upstream_that_stalls() {
+    let (upstream, ekbo) = played();
+    let files = ekbo.open_files();
+    for framing in ["Content-Length: 10\r\n", "Transfer-Encoding: chunked\r\n", ""] {
+        let (mut client, mut inbound, _) =
+            relay(&ekbo, &upstream, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        inbound.write(format!("HTTP/1.1 200 OK\r\n{framing}\r\n"));
+        while !client.line().is_empty() {}
+        client.reset();
+        assert_eq!(inbound.rest().0, b"", "{framing}");
+    }
+    eventually("no connection is left", || ekbo.open_files() == files);
+}
+
 /// A client that is gone before the answer has begun, and has said so by a reset, waits for nothing.
 #[test]
 fn before_the_answer() {

@@ -1,7 +1,7 @@
 //! Requests on their way to the application: what arrives is what the client wrote, but for what
 //! concerns the connection alone.
 
-use super::super::harness::{Ekbo, End, Upstream};
+use super::super::harness::{Answer, Backend, Ekbo, End, Upstream};
 use super::{DONE, answer_next, played, relay};
 
 /// Method, target and fields in their order and spelling, repeated ones too.
@@ -261,6 +261,31 @@ fn a_unix_socket() {
     assert_eq!(client.read().status, 204);
     let (_client, _inbound, head) = relay(&ekbo, &upstream, "GET /path HTTP/1.0\r\n\r\n");
     assert_eq!(head.all("Host").len(), 1, "{head:?}");
+}
+
+/// An application behind TLS is asked if its certificate is good for its name, and not otherwise.
+#[test]
+fn an_upstream_over_tls() {
+    let application = Backend::plan().on("/page", Answer::ok().body("hello")).start_tls();
+    let trusting = |url: &str| {
+        Ekbo::in_front_of(url).environment("SSL_CERT_FILE", application.certificate()).start()
+    };
+    let ekbo = trusting(&application.url(""));
+    let mut client = ekbo.http();
+    for _ in 0..3 {
+        let page = client.exchange("GET /page HTTP/1.1\r\nHost: example.com\r\n\r\n");
+        assert_eq!(page.text(), "hello");
+    }
+    let asked = &application.requests("/page")[2];
+    assert_eq!(asked.header("Host"), Some("example.com"));
+    assert_eq!(asked.header("X-Forwarded-Proto"), Some("http"));
+    assert_eq!(application.connections(), 1);
+
+    let elsewhere = application.url("").replace("localhost", "127.0.0.1");
+    for ekbo in [trusting(&elsewhere), Ekbo::in_front_of(&application.url("")).start()] {
+        assert_eq!(ekbo.get("/page").status, 502);
+    }
+    assert_eq!(application.requests("/page").len(), 3);
 }
 
 /// Requests asked ahead of each other's answers go there one after the other, bodies and all, and are

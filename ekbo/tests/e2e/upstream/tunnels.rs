@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::super::harness::{
-    Client, Ekbo, End, Http, Inbound, Received, Signal, Stopwatch, Upstream, eventually, let_pass,
+    Client, Ekbo, End, Http, Inbound, Received, Upstream, eventually, let_pass,
 };
 use super::{DONE, answer_next, played, relay};
 
@@ -226,20 +226,6 @@ fn a_tunnel_may_rest() {
     assert_eq!(client.exactly(6), b"me too");
 }
 
-/// The stop ends tunnels too, and the process.
-#[test]
-fn the_stop() {
-    let upstream = Upstream::start();
-    let mut ekbo = Ekbo::in_front_of(&upstream.url()).set("shutdown_timeout", "4s").start();
-    let (mut client, mut inbound) = tunnel(&ekbo, &upstream);
-    let since = Stopwatch::start();
-    ekbo.signal(Signal::Term);
-    client.read_end();
-    assert_eq!(inbound.rest().0, b"");
-    assert_eq!(ekbo.wait_exit().code(), Some(0));
-    assert!(since.elapsed() < Duration::from_secs(6), "{:?}", since.elapsed());
-}
-
 /// A WebSocket of the application's own: its handshake with everything that it offers, frames that
 /// are nobody's business, in compressed form for all we know, and the close of either side.
 #[test]
@@ -285,7 +271,7 @@ fn a_websocket() {
 
 /// A tunnel that has just been agreed on.
 #[track_caller]
-fn tunnel(ekbo: &Ekbo, upstream: &Upstream) -> (Http, Inbound) {
+pub(super) fn tunnel(ekbo: &Ekbo, upstream: &Upstream) -> (Http, Inbound) {
     let (mut client, mut inbound, _) = relay(ekbo, upstream, PIGEON);
     inbound.write(SWITCHED);
     assert_eq!(client.read().status, 101);
