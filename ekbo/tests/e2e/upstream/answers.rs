@@ -140,6 +140,43 @@ fn interim_answers() {
     assert!(!response.has_header("Link"), "{response:?}");
 }
 
+/// However an answer is cut into pieces, it is the same answer.
+#[test]
+fn answers_byte_by_byte() {
+    let (upstream, ekbo) = played();
+    for (framing, body) in [
+        ("Content-Length: 11\r\n", "hello world"),
+        ("Transfer-Encoding: chunked\r\n", "5;a=b\r\nhello\r\n06\r\n world\r\n0\r\nX-T: y\r\n\r\n"),
+        ("", "hello world"),
+    ] {
+        let (mut client, mut inbound, _) = relay(&ekbo, &upstream, GET);
+        let interim = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
+        let answer =
+            format!("{interim}HTTP/1.1 200 OK\r\nConnection: close\r\n{framing}\r\n{body}");
+        for byte in answer.as_bytes().chunks(1) {
+            inbound.write(byte);
+        }
+        drop(inbound);
+        assert_eq!(client.read().text(), "hello world", "{framing}");
+    }
+}
+
+/// A head may be large, and have many fields.
+#[test]
+fn a_large_head() {
+    let (upstream, ekbo) = played();
+    for fields in [
+        format!("X-Long: {}\r\n", "x".repeat(60_000)),
+        (0..200).map(|number| format!("X-{number}: {number}\r\n")).collect::<String>(),
+    ] {
+        let (mut client, mut inbound, _) = relay(&ekbo, &upstream, GET);
+        inbound.write(format!("HTTP/1.1 200 OK\r\nConnection: close\r\n{fields}\r\nok"));
+        let (_, came) = head(&mut client);
+        let all: String = came.iter().map(|field| format!("{field}\r\n")).collect();
+        assert!(all.contains(&fields), "{} bytes", all.len());
+    }
+}
+
 /// Answers without a body: what they say of its length stays, and the connection goes on.
 #[test]
 fn answers_without_a_body() {

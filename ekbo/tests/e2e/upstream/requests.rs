@@ -263,6 +263,24 @@ fn a_unix_socket() {
     assert_eq!(head.all("Host").len(), 1, "{head:?}");
 }
 
+/// KB-NET-5: a head of nearly 1 MiB goes on as it came, in one field or in many.
+#[test]
+fn a_large_head() {
+    let (upstream, ekbo) = played();
+    for fields in [
+        format!("X-Long: {}\r\n", "x".repeat(1_000_000)),
+        (0..15_000).map(|number| format!("X-{number}: {number}\r\n")).collect::<String>(),
+    ] {
+        let (mut client, mut inbound, head) =
+            relay(&ekbo, &upstream, format!("GET / HTTP/1.1\r\nHost: x\r\n{fields}\r\n"));
+        let came: String =
+            head.fields_of_the_client().iter().map(|field| format!("{field}\r\n")).collect();
+        assert!(came == format!("Host: x\r\n{fields}"), "{} bytes", came.len());
+        inbound.write(DONE);
+        assert_eq!(client.read().status, 204);
+    }
+}
+
 /// An application behind TLS is asked if its certificate is good for its name, and not otherwise.
 #[test]
 fn an_upstream_over_tls() {

@@ -75,6 +75,20 @@ fn one_side_ends() {
     assert_eq!(inbound.rest(), (b"end".to_vec(), End::Eof));
 }
 
+/// A client may have said everything before the application has agreed.
+#[test]
+fn one_side_has_ended_before_the_switch() {
+    let (upstream, ekbo) = played();
+    let (mut client, mut inbound, _) = relay(&ekbo, &upstream, format!("{PIGEON}all of it"));
+    client.finish_writing();
+    inbound.write(SWITCHED);
+    assert_eq!(client.read().status, 101);
+    assert_eq!(inbound.rest(), (b"all of it".to_vec(), End::Eof));
+    inbound.write("heard");
+    drop(inbound);
+    assert_eq!(client.rest(), (b"heard".to_vec(), End::Eof));
+}
+
 /// Over TLS there is no end of one side for clients that take close_notify for the end of all; what the
 /// upstream had to say before its end is there.
 #[test]
