@@ -88,17 +88,14 @@ struct Chosen {
 pub(crate) fn make(arguments: &Arguments) -> Result<Report> {
     let stop = Stop::by_signals()?;
     let cores = Cores::available()?;
-    let Chosen { installed: servers, missing } = chosen(arguments)?;
     let jobs = jobs(&arguments.scenarios, &arguments.numbers)?;
+    let Chosen { installed: servers, missing } = chosen(arguments, &jobs)?;
     let mut report = Report {
         head: head(&cores, &arguments.numbers, &servers, &missing),
         servers: servers.iter().map(|server| (server.name().to_owned(), server.field())).collect(),
         entries: jobs.iter().map(|job| Entry::new(job, &servers)).collect(),
         stopped: false,
     };
-    if report.entries.iter().flat_map(|entry| &entry.cells).all(|cell| cell.cannot.is_some()) {
-        return Err("none of these scenarios is for any of these servers".into());
-    }
     cpu::pin(cores.of_load())?;
     let patience = Duration::from_secs(arguments.numbers.patience as u64);
     for (job, entry) in jobs.iter().zip(&mut report.entries) {
@@ -295,8 +292,8 @@ fn measure(
     })
 }
 
-/// The servers to measure; those that are named must be installed.
-fn chosen(arguments: &Arguments) -> Result<Chosen> {
+/// The servers to measure: those that are named must be installed, and at least one is there.
+fn chosen(arguments: &Arguments, jobs: &[Job]) -> Result<Chosen> {
     let program = |name: &str| {
         let chosen = arguments.servers.iter().find(|(server, _)| server == name);
         chosen.and_then(|(_, program)| program.clone())
@@ -313,6 +310,7 @@ fn chosen(arguments: &Arguments) -> Result<Chosen> {
         true => server.by_default(),
         false => wanted(server.name()),
     });
+    all.retain(|server| jobs.iter().any(|job| job.scenario.work().field() == server.field()));
     let mut missing = Vec::new();
     let mut installed = Vec::new();
     for server in all {
@@ -324,7 +322,11 @@ fn chosen(arguments: &Arguments) -> Result<Chosen> {
             Err(_) => missing.push(format!("{} ({})", server.name(), server.remedy())),
         }
     }
-    Ok(Chosen { installed, missing })
+    match (installed.is_empty(), missing.is_empty()) {
+        (false, _) => Ok(Chosen { installed, missing }),
+        (true, true) => Err("none of these scenarios is for any of these servers".into()),
+        (true, false) => Err(format!("not installed: {}", missing.join(", ")).into()),
+    }
 }
 
 fn jobs(names: &[String], numbers: &Numbers) -> Result<Vec<Job>> {
