@@ -299,11 +299,14 @@ impl Handler for Bridge {
             clients = left,
             "bridge client left"
         );
-        if let (Some(commands), Some(command)) = (last, &self.config.on_last_client)
-            && let Err(error) = commands.ask(Bytes::from(command.clone())).await
-        {
-            let bridge = &self.config.subprotocol;
-            warn!(bridge, %error, "on_last_client was not answered");
+        if let (Some(commands), Some(command)) = (last, &self.config.on_last_client) {
+            // A stop waits for this: the less where nobody is there to be told.
+            let within = self.config.backend_check_timeout;
+            let told = commands.ask_if_ready(Bytes::from(command.clone()), within).await;
+            if let Err(error) = told {
+                let bridge = &self.config.subprotocol;
+                warn!(bridge, %error, "on_last_client was not answered");
+            }
         }
     }
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::endpoint::Endpoint;
 use crate::zmtp::{RequestError, Requester, State};
@@ -36,7 +37,30 @@ impl Commands {
     /// the line; a command that has been sent is waited for all the same, or the next would get its
     /// answer.
     pub(super) async fn ask(self: &Arc<Self>, command: Bytes) -> Result<Bytes, RequestError> {
-        let mut requester = Arc::clone(&self.requester).lock_owned().await;
+        let requester = Arc::clone(&self.requester).lock_owned().await;
+        self.send(requester, command).await
+    }
+
+    /// The same, unless there is no connection when its turn has come, nor within this time.
+    pub(super) async fn ask_if_ready(
+        self: &Arc<Self>,
+        command: Bytes,
+        within: Duration,
+    ) -> Result<Bytes, RequestError> {
+        let requester = Arc::clone(&self.requester).lock_owned().await;
+        let mut state = self.state();
+        let is_ready = timeout(within, state.wait_for(|state| *state == State::Ready));
+        if !is_ready.await.is_ok_and(|outcome| outcome.is_ok()) {
+            return Err(RequestError::TimedOut);
+        }
+        self.send(requester, command).await
+    }
+
+    async fn send(
+        self: &Arc<Self>,
+        mut requester: OwnedMutexGuard<Requester>,
+        command: Bytes,
+    ) -> Result<Bytes, RequestError> {
         // Who comes when everybody has left finds this socket, and waits as well.
         let commands = Arc::clone(self);
         let outstanding: JoinHandle<_> = tokio::spawn(async move {

@@ -160,6 +160,22 @@ fn a_command_when_a_stop_ends_the_last() {
     assert_eq!(rbkit.commands(), ["stop_memory_profile"]);
 }
 
+/// RB-BRG-7: a profiler that is away does not hold up the stop.
+#[test]
+fn a_stop_while_the_profiler_is_away() {
+    let mut rbkit = Rbkit::start();
+    let last = json!({"on_last_client": "stop_memory_profile"});
+    let mut ekbo = bridged_with(&rbkit, last).start();
+    let mut client = enter(&ekbo);
+    rbkit.kill();
+    ekbo.wait_for_log("bridge backend is down");
+    let since = Stopwatch::start();
+    ekbo.signal(Signal::Term);
+    client.expect_farewell(1001, "going away");
+    assert_eq!(ekbo.wait_exit().code(), Some(0));
+    assert!(since.elapsed() < PATIENCE / 2, "{:?}", since.elapsed());
+}
+
 /// RB-D-11, RB-KAL-1: pings come at the interval and are numbered; who does not answer them, and
 /// says nothing else, is closed.
 #[test]
