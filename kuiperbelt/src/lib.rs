@@ -38,7 +38,8 @@
 //!   MessagePack or a [`codec`] of one's own.
 //! * [`Server`]: doors, listeners with [`Tls`] or without, and a stop in order. Everything it does
 //!   can be had in parts: [`SocketDoor`], [`Doors`], [`Listener`].
-//! * [`answer`] and [`Service`]: plain HTTP beside the WebSockets.
+//! * [`answer`] and [`Service`]: plain HTTP beside the WebSockets. [`Relay`] and [`AnswerWriter`]: answers
+//!   that are written piece by piece, and connections that change their protocol.
 
 #![warn(missing_docs)]
 
