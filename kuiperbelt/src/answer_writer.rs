@@ -58,8 +58,8 @@ impl AnswerWriter {
     }
 
     /// Queues the head. The fields go as they are, in their order; those that frame the body or concern
-    /// the connection (RFC 9110 section 7.6.1) are written here and must not be among them, and there
-    /// is a date if they have none. A body of unknown length goes in chunks, to a client that speaks
+    /// the connection (RFC 9110 section 7.6.1), but for `Upgrade`, are written here and must not be among
+    /// them, and there is a date if they have none. A body of unknown length goes in chunks, to a client that speaks
     /// HTTP/1.0 until the end of the connection. A second head is a mistake and ignored.
     pub fn begin<'a>(
         &mut self,

@@ -3,8 +3,8 @@
 //! in two ways is no answer.
 
 use httparse::{Header, ParserConfig};
-use kuiperbelt::http::StatusCode;
-use kuiperbelt::http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use kuiperbelt::http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
+use kuiperbelt::http::{HeaderName, StatusCode};
 
 use super::hop_by_hop::{Options, items};
 use super::request_head::Asked;
@@ -86,19 +86,17 @@ impl<'a> AnswerHead<'a> {
     }
 
     /// The fields that go on to the client: neither those of the connection nor the length, both of
-    /// which are written anew.
+    /// which are written anew. An upgrade is told of only where there is one, or has to be (RFC 9110
+    /// section 15.5.22): what else a server offers may be what does not go through here.
     pub(super) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let going_on = self.fields.iter().filter(|field| {
-            !field.name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str())
-                && !self.options.ends(field.name.as_bytes())
+        let tells_of_upgrade =
+            matches!(self.status, StatusCode::SWITCHING_PROTOCOLS | StatusCode::UPGRADE_REQUIRED);
+        let going_on = self.fields.iter().filter(move |field| {
+            let is = |name: &HeaderName| field.name.eq_ignore_ascii_case(name.as_str());
+            let ends = is(&CONTENT_LENGTH) || self.options.ends(field.name.as_bytes());
+            !ends || tells_of_upgrade && is(&UPGRADE)
         });
         going_on.map(|field| (field.name.as_bytes(), field.value))
-    }
-
-    /// The same of an answer that changes the protocol, which say to which one.
-    pub(super) fn fields_of_upgrade(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let of_upgrade = all(self.fields, "upgrade").map(|value| (&b"Upgrade"[..], value));
-        of_upgrade.chain(self.fields())
     }
 }
 
@@ -253,9 +251,21 @@ mod tests {
         let head = b"HTTP/1.1 101 Go\r\nupgrade: echo\r\nConnection: upgrade\r\nX: y\r\n\r\n";
         assert_eq!(read(head, GET, |_| ()), Err(BadHead::Upgrade));
         let names = read(head, Asked { upgrades: true, ..GET }, |head| {
-            head.fields_of_upgrade().map(|(name, _)| name.to_vec()).collect::<Vec<_>>()
+            head.fields().map(|(name, _)| name.to_vec()).collect::<Vec<_>>()
         });
-        assert_eq!(names.unwrap(), [&b"Upgrade"[..], b"X"]);
+        assert_eq!(names.unwrap(), [&b"upgrade"[..], b"X"]);
+    }
+
+    #[test]
+    fn offers_of_other_protocols_go_on_where_they_have_to() {
+        for (status, expected) in [("426 No", &[&b"Upgrade"[..], b"X"][..]), ("200 OK", &[b"X"])] {
+            let fields = "Upgrade: h2c\r\nConnection: Upgrade, close\r\nX: y\r\n";
+            let head = format!("HTTP/1.1 {status}\r\n{fields}\r\n");
+            let names = read(head.as_bytes(), GET, |head| {
+                head.fields().map(|(name, _)| name.to_vec()).collect::<Vec<_>>()
+            });
+            assert_eq!(names.unwrap(), expected, "{status}");
+        }
     }
 
     #[test]

@@ -195,7 +195,7 @@ impl Download {
         account: &mut Account,
     ) -> Result<(), Failure> {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            let fields = head.fields_of_upgrade();
+            let fields = head.fields();
             let fields = fields.map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
             self.state = State::Switched(Box::new(Switch { fields, early: Vec::new() }));
             return Ok(());

@@ -1,7 +1,7 @@
 //! An answer as bytes (RFC 9112 section 4). The fields that frame it, and the date, are written
 //! here and taken from nobody.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderName, Method, StatusCode, Version};
 
 use super::date;
@@ -85,8 +85,8 @@ impl Reply {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// Appends the head of an answer whose body follows piece by piece. Of the fields none concerns
-    /// the connection or says where the body ends. The reply becomes what the head says of it.
+    /// Appends the head of an answer whose body follows piece by piece. Of the fields none but `Upgrade`
+    /// concerns the connection, or says where the body ends. The reply becomes what the head says of it.
     pub(crate) fn push_streamed_head<'a>(
         &mut self,
         status: StatusCode,
@@ -101,15 +101,19 @@ impl Reply {
         out.extend_from_slice(reason);
         out.extend_from_slice(b"\r\n");
         let mut is_dated = status.is_informational();
+        let mut upgrades = false;
         for (name, value) in fields {
             is_dated |= name.eq_ignore_ascii_case(DATE.as_str().as_bytes());
+            upgrades |= name.eq_ignore_ascii_case(UPGRADE.as_str().as_bytes());
             push_field(name, value, out);
         }
         let coding = self.coding(status, extent);
         self.is_kept &= coding != Coding::UntilEnd;
-        match status {
-            StatusCode::SWITCHING_PROTOCOLS => out.extend_from_slice(b"Connection: Upgrade\r\n"),
-            _ => self.push_connection(out),
+        if upgrades {
+            out.extend_from_slice(b"Connection: Upgrade\r\n");
+        }
+        if status != StatusCode::SWITCHING_PROTOCOLS {
+            self.push_connection(out);
         }
         match (extent, coding) {
             (AnswerBody::None(None), _) => {}

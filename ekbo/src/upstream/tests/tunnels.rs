@@ -6,7 +6,8 @@ const ASKING: &str =
     "GET /t HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo/2, more\r\n\r\n";
 const SWITCHING: &str =
     "HTTP/1.1 101 Go on\r\nX-Own: 1\r\nConnection: upgrade\r\nUpgrade: echo/2\r\n\r\n";
-const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo/2\r\nX-Own: 1\r\nConnection: Upgrade\r\n\r\n";
+const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\n\
+                        X-Own: 1\r\nUpgrade: echo/2\r\nConnection: Upgrade\r\n\r\n";
 
 /// Both ends of a tunnel; the upstream has said `early` ahead of it.
 async fn tunnel(scene: &Scene, early: &str) -> (Peer, Peer) {
@@ -118,6 +119,9 @@ async fn another_answer_is_an_answer() {
     client.expect("no").await;
     client.send("GET /2 HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(upstream.head().await.starts_with("GET /2 "), "the connection is kept");
+    let fields = "Upgrade: echo\r\nConnection: Upgrade\r\nContent-Length: 0\r\n";
+    upstream.send(format!("HTTP/1.1 426 Ask\r\n{fields}\r\n")).await;
+    assert_eq!(client.head().await, format!("HTTP/1.1 426 Ask\r\n{fields}\r\n"));
 }
 
 #[tokio::test]
