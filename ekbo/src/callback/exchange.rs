@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use super::request::Request;
 use super::response::{Fault, Response};
-use crate::outbound::Socket;
+use crate::outbound::{Socket, is_end_of_connection};
 
 /// A body up to this size is copied behind the head, which costs less than a second slice.
 const SMALL_BODY: usize = 16 * 1024;
@@ -49,13 +49,7 @@ impl Failure {
     pub(crate) fn is_end_of_connection(&self) -> bool {
         match self {
             Self::Unsent(_) | Self::Fault(Fault::Ended) => true,
-            Self::Lost(error) => matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionReset
-                    | io::ErrorKind::ConnectionAborted
-                    | io::ErrorKind::BrokenPipe
-                    | io::ErrorKind::UnexpectedEof
-            ),
+            Self::Lost(error) => is_end_of_connection(error),
             Self::Connect(_) | Self::Fault(_) => false,
         }
     }

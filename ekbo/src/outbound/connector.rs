@@ -100,6 +100,17 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
     }
 }
 
+/// Whether an error says that a connection has ended, and nothing worse.
+pub(crate) fn is_end_of_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof
+    )
+}
+
 impl Socket {
     /// Whether nothing has happened since it was last read empty: it has neither ended nor said
     /// anything unasked. The context's waker is woken when something does. Costs no system call

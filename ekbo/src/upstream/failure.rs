@@ -10,7 +10,7 @@ use kuiperbelt::{Answer, BodyError, answer};
 
 use super::answer_head::BadHead;
 use super::request_head::BadRequest;
-use crate::outbound::LongHead;
+use crate::outbound::{LongHead, is_end_of_connection};
 
 /// What has gone wrong.
 #[derive(Debug, thiserror::Error)]
@@ -56,13 +56,7 @@ impl Failure {
     pub(super) fn is_end_of_connection(&self) -> bool {
         match self {
             Self::Ended => true,
-            Self::Lost(error) => matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionReset
-                    | io::ErrorKind::ConnectionAborted
-                    | io::ErrorKind::BrokenPipe
-                    | io::ErrorKind::UnexpectedEof
-            ),
+            Self::Lost(error) => is_end_of_connection(error),
             _ => false,
         }
     }
