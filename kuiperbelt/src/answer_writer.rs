@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::CONNECTION;
 use http::{HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -203,19 +203,15 @@ impl AnswerWriter {
         if self.has_begun() {
             return Err(misused("a second answer"));
         }
-        let status = answer.status();
         let says_close = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"close");
-        self.reply.is_kept &= !answer.headers().get(CONNECTION).is_some_and(says_close);
-        let fields = answer.headers().iter();
-        let fields = fields
-            .filter(|(name, _)| ![CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name))
-            .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
-        let reason = status.canonical_reason().unwrap_or("<none>").as_bytes();
-        self.begin(status, reason, fields, AnswerBody::Length(answer.body().len() as u64));
-        if !matches!(self.state, State::Body(Coding::Length(0))) {
-            self.write(answer.body())?;
+        self.reply.is_kept &= self.shared.lock().is_complete()
+            && !answer.headers().get(CONNECTION).is_some_and(says_close);
+        let out = queue(&mut self.queued);
+        self.reply.push_head(answer, out);
+        if self.reply.has_body(answer) {
+            out.extend_from_slice(answer.body());
         }
-        self.end([])?;
+        self.state = State::Ended;
         self.flush().await
     }
 

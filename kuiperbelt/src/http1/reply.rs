@@ -53,12 +53,12 @@ impl Reply {
 
     /// Whether the body of the answer is written, and not left out as the request or the status
     /// demands (RFC 9112 section 6.3).
-    pub(super) fn has_body(self, answer: &Answer) -> bool {
+    pub(crate) fn has_body(self, answer: &Answer) -> bool {
         !self.is_head && allows_body(answer.status())
     }
 
     /// Appends the head of the answer.
-    pub(super) fn push_head(self, answer: &Answer, out: &mut Vec<u8>) {
+    pub(crate) fn push_head(self, answer: &Answer, out: &mut Vec<u8>) {
         let status = answer.status();
         out.extend_from_slice(if self.is_old { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
         out.extend_from_slice(status.as_str().as_bytes());
