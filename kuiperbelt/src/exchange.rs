@@ -228,7 +228,10 @@ impl Reception {
             };
         reply.is_kept &= !self.stop.is_cancelled();
         wire.send(reply, &answer).await?;
-        Ok(go_on(wire, remainder, reply.is_kept, says_close).begin().await)
+        match go_on(wire, remainder, reply.is_kept, says_close) {
+            Ok(next) => Ok(next),
+            Err(seen_to) => Ok(seen_to.await),
+        }
     }
 
     /// Has a relay answer, and sees to what is left of the request.
@@ -252,9 +255,10 @@ impl Reception {
                 Ok(Next::Nothing)
             }
             Progress::Complete { is_kept } => match lease.reclaim() {
-                Some((wire, remainder)) => {
-                    Ok(go_on(wire, remainder, is_kept, !is_kept).begin().await)
-                }
+                Some((wire, remainder)) => match go_on(wire, remainder, is_kept, !is_kept) {
+                    Ok(next) => Ok(next),
+                    Err(seen_to) => Ok(seen_to.await),
+                },
                 None => Ok(Next::Nothing),
             },
             Progress::NotBegun | Progress::Begun { .. } | Progress::Switched => Ok(Next::Nothing),
@@ -288,35 +292,23 @@ impl Reception {
 }
 
 /// What follows an answer, with what is left of its request: at once, or when that is seen to.
-fn go_on(wire: Wire, remainder: Remainder, is_kept: bool, says_close: bool) -> Following {
+fn go_on(
+    wire: Wire,
+    remainder: Remainder,
+    is_kept: bool,
+    says_close: bool,
+) -> Result<Next, Working<'static, Next>> {
     // Over TLS a client says in bytes even that it has nothing more to say.
     let may_say_more = !wire.ahead.is_empty() || says_close || wire.stream().speaks_tls();
     match remainder {
-        Remainder::None if is_kept => Following::Now(Next::Request(wire)),
-        Remainder::None if !may_say_more => Following::Now(Next::Nothing),
-        Remainder::Some(decoder) if is_kept => Following::Later(Box::pin(skip(wire, decoder))),
+        Remainder::None if is_kept => Ok(Next::Request(wire)),
+        Remainder::None if !may_say_more => Ok(Next::Nothing),
+        Remainder::Some(decoder) if is_kept => Err(Box::pin(skip(wire, decoder))),
         // The client may be sending still.
-        Remainder::None | Remainder::Some(_) | Remainder::Unknown => {
-            Following::Later(Box::pin(async move {
-                linger(wire).await;
-                Next::Nothing
-            }))
-        }
-    }
-}
-
-/// How a connection comes to what follows.
-enum Following {
-    Now(Next),
-    Later(Working<'static, Next>),
-}
-
-impl Following {
-    async fn begin(self) -> Next {
-        match self {
-            Self::Now(next) => next,
-            Self::Later(next) => next.await,
-        }
+        Remainder::None | Remainder::Some(_) | Remainder::Unknown => Err(Box::pin(async move {
+            linger(wire).await;
+            Next::Nothing
+        })),
     }
 }
 

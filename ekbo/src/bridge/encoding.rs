@@ -83,16 +83,16 @@ static ESCAPED: [Escaped; 256] = {
 const STRETCH: usize = 1024;
 
 fn escape(payload: &[u8], escaped: &mut Vec<u8>) {
-    // Three bytes are written for each, and those that are too many are written over.
-    let mut room = [0; 3 * STRETCH];
     for stretch in payload.chunks(STRETCH) {
-        let mut end = 0;
+        let mut end = escaped.len();
+        // Three bytes are written for each, and those that are too many are written over.
+        escaped.resize(end + 3 * stretch.len(), 0);
         for byte in stretch {
             let Escaped { bytes, length } = ESCAPED[usize::from(*byte)];
-            room[end..end + 3].copy_from_slice(&bytes);
+            escaped[end..end + 3].copy_from_slice(&bytes);
             end += usize::from(length);
         }
-        escaped.extend_from_slice(&room[..end]);
+        escaped.truncate(end);
     }
 }
 
