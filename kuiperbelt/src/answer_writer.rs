@@ -5,6 +5,7 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,6 +15,7 @@ use http::header::CONNECTION;
 use http::{HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::CancellationToken;
 
 use crate::answer::Answer;
 use crate::body::{Arriving, Progress};
@@ -39,6 +41,8 @@ thread_local! {
 pub struct AnswerWriter {
     shared: Arc<Mutex<Arriving>>,
     reply: Reply,
+    /// Whether the server stops: this answer is the last then.
+    stop: CancellationToken,
     state: State,
     /// To be sent, from `sent` on.
     queued: Vec<u8>,
@@ -53,14 +57,19 @@ enum State {
 }
 
 impl AnswerWriter {
-    pub(crate) const fn new(shared: Arc<Mutex<Arriving>>, reply: Reply) -> Self {
-        Self { shared, reply, state: State::NotBegun, queued: Vec::new(), sent: 0 }
+    pub(crate) const fn new(
+        shared: Arc<Mutex<Arriving>>,
+        reply: Reply,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { shared, reply, stop, state: State::NotBegun, queued: Vec::new(), sent: 0 }
     }
 
-    /// Queues the head. The fields go as they are, in their order; those that frame the body or concern
-    /// the connection (RFC 9110 section 7.6.1), but for `Upgrade`, are written here and must not be among
-    /// them, and there is a date if they have none. A body of unknown length goes in chunks, to a client that speaks
-    /// HTTP/1.0 until the end of the connection. A second head is a mistake and ignored.
+    /// Queues the head. The fields go as they are, in their order; those that frame the body or
+    /// concern the connection (RFC 9110 section 7.6.1), but for `Upgrade`, are written here and must
+    /// not be among them, and there is a date if they have none. A body of unknown length goes in
+    /// chunks, to a client that speaks HTTP/1.0 until the end of the connection. A second head is a
+    /// mistake and ignored.
     pub fn begin<'a>(
         &mut self,
         status: StatusCode,
@@ -69,12 +78,16 @@ impl AnswerWriter {
         body: AnswerBody,
     ) {
         if self.state == State::NotBegun {
-            // Where the next request begins is known only behind the body of this one.
-            self.reply.is_kept &= self.shared.lock().is_complete();
+            self.reply.is_kept &= self.may_go_on();
             let out = queue(&mut self.queued);
             let coding = self.reply.push_streamed_head(status, reason, fields, body, out);
             self.state = State::Body(coding);
         }
+    }
+
+    /// Whether another request may follow. Where that begins is known only behind the body of this one.
+    fn may_go_on(&self) -> bool {
+        self.shared.lock().is_complete() && !self.stop.is_cancelled()
     }
 
     /// Whether the client has a part of an answer, or is to get it.
@@ -174,7 +187,8 @@ impl AnswerWriter {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
         let polled = wire.poll_write(&mut rest, context);
-        self.sent = self.queued.len() - rest.len();
+        let before = mem::replace(&mut self.sent, self.queued.len() - rest.len());
+        shared.sent += (self.sent - before) as u64;
         ready!(polled)?;
         if self.state == State::Ended {
             shared.progress = Progress::Complete { is_kept: self.reply.is_kept };
@@ -204,8 +218,8 @@ impl AnswerWriter {
             return Err(misused("a second answer"));
         }
         let says_close = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"close");
-        self.reply.is_kept &= self.shared.lock().is_complete()
-            && !answer.headers().get(CONNECTION).is_some_and(says_close);
+        self.reply.is_kept &=
+            self.may_go_on() && !answer.headers().get(CONNECTION).is_some_and(says_close);
         let out = queue(&mut self.queued);
         self.reply.push_head(answer, out);
         if self.reply.has_body(answer) {
@@ -250,6 +264,14 @@ pub struct Tunnel {
     stream: Stream,
     /// What the client sent ahead of the change.
     early: Bytes,
+}
+
+impl Tunnel {
+    /// Ends the connection so that the client does not take what it has for all there is: by a reset,
+    /// where there is one, and without the last word of TLS.
+    pub fn abort(self) {
+        self.stream.abort();
+    }
 }
 
 impl AsyncRead for Tunnel {
@@ -326,7 +348,7 @@ fn queue(queued: &mut Vec<u8>) -> &mut Vec<u8> {
 
 /// Leaves the room to whatever the thread queues next: who waits for the next piece holds none.
 fn give_back(queued: &mut Vec<u8>) {
-    let mut room = std::mem::take(queued);
+    let mut room = mem::take(queued);
     if room.capacity() > 0 && room.capacity() <= KEPT_BYTES {
         room.clear();
         QUEUED.set(room);

@@ -140,6 +140,8 @@ pub(crate) struct Arriving {
     wire: Option<Wire>,
     /// How far an answer has come that is written piece by piece.
     pub(crate) progress: Progress,
+    /// How many bytes of it the socket has taken.
+    pub(crate) sent: u64,
     decoder: Decoder,
     /// What the client is to be sent before it sends the body.
     invitation: &'static [u8],
@@ -193,6 +195,7 @@ impl Arriving {
         Arc::new(Mutex::new(Self {
             wire: Some(wire),
             progress: Progress::default(),
+            sent: 0,
             decoder,
             invitation,
             is_broken: false,

@@ -42,7 +42,7 @@ pub type Service = Arc<dyn Fn(Request) -> Answering + Send + Sync>;
 
 /// A service that writes its answer piece by piece, or takes the connection over. Its future is
 /// dropped when the connection breaks, and a [`Tunnel`](crate::Tunnel) in it when the server stops; a
-/// client that has merely ended its side is still answered.
+/// client that has merely ended its side is still answered, as long as it gets something every 10 s.
 pub type Relay =
     Arc<dyn Fn(Request, AnswerWriter) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 

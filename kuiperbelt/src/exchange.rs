@@ -13,7 +13,7 @@ use http::header::{CONNECTION, EXPECT};
 use http::{HeaderValue, Method, StatusCode, Version};
 use parking_lot::Mutex;
 use tokio::task::coop::consume_budget;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{debug, error};
@@ -30,6 +30,10 @@ use crate::stream::Stream;
 /// How long a request whose client has ended its side may take to be answered. A client that has
 /// gone is noticed so much later.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How long a client that has ended its side, and may have gone, is served by a relay without taking a
+/// byte.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// The most of an unwanted body, in bytes, for which its connection is kept.
 const WORTH_SKIPPING: u64 = 256 * 1024;
@@ -184,7 +188,7 @@ impl Reception {
         head: Box<Head>,
         peer: Option<SocketAddr>,
     ) -> (Lease, Reply, Course<'_>) {
-        let mut reply = Reply::to(&head.method, head.version, head.is_kept);
+        let reply = Reply::to(&head.method, head.version, head.is_kept);
         let is_secure = wire.stream().speaks_tls();
         let refusal = refusal(&head, self.doors.relay().is_some());
         let (body, mut lease) = divide(wire, &head);
@@ -208,8 +212,8 @@ impl Reception {
             Way::Relay(relay) => {
                 let shared;
                 (lease, shared) = lease.share();
-                reply.is_kept &= !self.stop.is_cancelled();
-                Course::Relay(relay(request, AnswerWriter::new(shared, reply)))
+                let writer = AnswerWriter::new(shared, reply, self.stop.clone());
+                Course::Relay(relay(request, writer))
             }
             Way::Moved(answer) => Course::Answered(answer),
         };
@@ -386,11 +390,11 @@ impl Lease {
 
     /// Waits until the work is done, or its client's connection is lost: then it is dropped, and this
     /// is `false`. So it is when the connection has become a tunnel and `stopped` is ready. A client
-    /// that has only ended its side may wait for its answer.
+    /// that has only ended its side may wait for its answer, as long as it gets something now and then.
     async fn until_broken(&self, work: Working<'_, ()>, stopped: impl Future<Output = ()>) -> bool {
         let Self::Shared(shared) = self else { return false };
         let (mut work, mut stopped) = (work, pin!(stopped));
-        let mut has_ended = false;
+        let mut ended: Option<(Pin<Box<Sleep>>, u64)> = None;
         poll_fn(|context| {
             if work.as_mut().poll(context).is_ready() {
                 return Poll::Ready(true);
@@ -399,14 +403,23 @@ impl Lease {
             if shared.progress == Progress::Switched {
                 return stopped.as_mut().poll(context).map(|()| false);
             }
-            if let Some(wire) = shared.wire()
-                && !has_ended
-                && wire.stream().poll_hangup(context).is_ready()
-            {
-                has_ended = true;
-                if wire.stream().is_broken() {
+            let (patience, taken) = match &mut ended {
+                Some(ended) => ended,
+                None => {
+                    let Some(wire) = shared.wire() else { return Poll::Pending };
+                    ready!(wire.stream().poll_hangup(context));
+                    if wire.stream().is_broken() {
+                        return Poll::Ready(false);
+                    }
+                    ended.insert((Box::pin(sleep(LAST_WORDS)), shared.sent))
+                }
+            };
+            while patience.as_mut().poll(context).is_ready() {
+                if *taken == shared.sent {
                     return Poll::Ready(false);
                 }
+                *taken = shared.sent;
+                patience.as_mut().reset(Instant::now() + LAST_WORDS);
             }
             Poll::Pending
         })
@@ -484,8 +497,10 @@ fn refusal(head: &Head, may_be_odd: bool) -> Option<Answer> {
     if !names_its_host || !(is_usual || may_be_odd) || head.method == Method::CONNECT {
         return Some(answer::last(StatusCode::BAD_REQUEST));
     }
-    let expected = head.fields.get(&EXPECT)?;
-    (!is_continue(expected)).then(|| answer::last(StatusCode::EXPECTATION_FAILED))
+    // RFC 9110 section 10.1.1: of HTTP/1.0 nothing is expected.
+    let is_odd = head.version >= Version::HTTP_11
+        && head.fields.get_all(&EXPECT).any(|expected| !is_continue(expected));
+    is_odd.then(|| answer::last(StatusCode::EXPECTATION_FAILED))
 }
 
 /// Whether an `Expect` is the one that there is (RFC 9110 section 10.1.1).
@@ -537,7 +552,10 @@ async fn linger(mut wire: Wire) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
+    use crate::http1::AnswerBody;
 
     /// A kept connection costs its client's patience, not our memory: what few requests need is
     /// boxed.
@@ -550,5 +568,35 @@ mod tests {
         let served = tokio_util::task::TaskTracker::new().token();
         let size = size_of_val(&reception.converse(stream.into(), None, served));
         assert!(size <= 2048, "{size}");
+    }
+
+    /// A client that has ended its side may have gone: it is served as long as it takes something.
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_have_said_everything() {
+        let relay: crate::door::Relay = Arc::new(|_, mut writer| {
+            Box::pin(async move {
+                writer.begin(StatusCode::OK, b"OK", [], AnswerBody::Unknown);
+                for piece in [b"a", b"b", b"c"] {
+                    writer.write(piece).unwrap();
+                    writer.flush().await.unwrap();
+                    sleep(LAST_WORDS - Duration::from_secs(1)).await;
+                }
+                std::future::pending().await
+            })
+        });
+        let (stream, mut client) = tokio::net::UnixStream::pair().unwrap();
+        let doors = Arc::new(Doors::relaying(relay));
+        let stop = CancellationToken::new();
+        let reception = Arc::new(Reception { doors, head_timeout: None, stop });
+        let served = tokio_util::task::TaskTracker::new().token();
+        tokio::spawn(reception.converse(stream.into(), None, served));
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        client.shutdown().await.unwrap();
+        let start = Instant::now();
+        let mut got = String::new();
+        client.read_to_string(&mut got).await.unwrap();
+        assert!(got.ends_with("\r\n1\r\na\r\n1\r\nb\r\n1\r\nc\r\n"), "{got}");
+        let took = start.elapsed();
+        assert!((LAST_WORDS * 2..LAST_WORDS * 5).contains(&took), "{took:?}");
     }
 }

@@ -255,16 +255,18 @@ fn a_broken_body_is_answered() {
     http.read().assert_is(500, JSON, r#"{"result":"NG"}"#);
 }
 
-/// KB-NET-6: another `Expect` cannot be met.
+/// KB-NET-6: another `Expect` cannot be met, and HTTP/1.0 has none.
 #[test]
 fn another_expectation_cannot_be_met() {
     let ekbo = Ekbo::alone().start();
     for path in ["/send", "/ping", "/unknown"] {
-        let mut http = ekbo.http();
-        let request =
-            format!("POST {path} HTTP/1.1\r\nHost: x\r\nExpect: tea\r\nContent-Length: 0\r\n\r\n");
-        assert_eq!(http.exchange(request).status, 417, "{path}");
+        for expect in ["Expect: tea\r\n", "Expect: 100-continue\r\nExpect: tea\r\n"] {
+            let request =
+                format!("POST {path} HTTP/1.1\r\nHost: x\r\n{expect}Content-Length: 0\r\n\r\n");
+            assert_eq!(ekbo.http().exchange(request).status, 417, "{path}");
+        }
     }
+    assert_eq!(ekbo.http().exchange("GET /ping HTTP/1.0\r\nExpect: tea\r\n\r\n").status, 200);
 }
 
 /// KB-NET-6: whatever refuses a request, a client in the middle of its body is answered, and can

@@ -111,6 +111,17 @@ async fn relay(mut request: Request, mut writer: AnswerWriter) -> io::Result<()>
         }
         "/last" => return writer.answer(&answer::plain(StatusCode::OK, "x")).await,
         "/nothing" => return Ok(()),
+        "/late" => {
+            let _ = request.body.next().await;
+            return writer.answer(&answer::plain(StatusCode::OK, "x")).await;
+        }
+        "/break" => {
+            let mut tunnel = writer.switch([]).await?;
+            tunnel.write_all(b"half").await?;
+            tunnel.flush().await?;
+            tunnel.abort();
+            return Ok(());
+        }
         "/echo" => {
             pieces(request.body.length().map_or(AnswerBody::Unknown, AnswerBody::Length));
             while let Some(piece) = request.body.next().await {
@@ -249,6 +260,29 @@ async fn a_connection_that_is_handed_over() {
     stop.cancel();
     timeout(PATIENCE, served).await.expect("tunnels do not outlive a stop").unwrap();
     assert!(read_all(&mut resting).await.unwrap().ends_with("EARLY "));
+}
+
+/// What was cut off does not end like what was said.
+#[tokio::test]
+async fn a_tunnel_that_is_cut_off() {
+    let relaying = Relaying::start();
+    let mut client = relaying.client().await;
+    client.write_all(b"GET /break HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert_eq!(read_all(&mut client).await, Err(io::ErrorKind::ConnectionReset));
+}
+
+/// An answer that begins when the server stops is the last on its connection, and says so.
+#[tokio::test]
+async fn an_answer_during_the_stop() {
+    let relaying = Relaying::start();
+    let mut client = relaying.client().await;
+    let head = b"POST /late HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n";
+    client.write_all(head).await.unwrap();
+    relaying.begun(1).await;
+    relaying.stop.cancel();
+    client.write_all(b"x").await.unwrap();
+    let got = read_all(&mut client).await.unwrap();
+    assert!(got.contains("\r\nConnection: close\r\n"), "{got}");
 }
 
 /// Whoever has ended its side is answered; whoever is gone is not waited for.
