@@ -39,6 +39,14 @@ instructions *arguments:
     cargo build --release -p ekbo -p bench
     target/release/bench instructions {{ arguments }}
 
+# feed a decoder with what a fuzzer makes up, for so many seconds; `just fuzz upstream_answer 300`
+fuzz target="zmtp" seconds="60":
+    @cargo fuzz --version >/dev/null 2>&1 || \
+        { echo "cargo fuzz is missing: cargo install --locked cargo-fuzz; it wants a C++ compiler" >&2; exit 1; }
+    mkdir -p fuzz/corpus/{{ target }}
+    RUSTC_BOOTSTRAP=1 cargo fuzz run {{ target }} fuzz/corpus/{{ target }} fuzz/seeds/{{ target }} -- \
+        -max_total_time={{ seconds }} -timeout=10 -malloc_limit_mb=16
+
 # the chat, on http://127.0.0.1:9180/
 demo:
     cargo run -p ekbo -- demo

@@ -16,6 +16,9 @@ mod config;
 mod demo;
 mod endpoint;
 mod flags;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[doc(hidden)]
 pub mod gateway;
 mod log;
@@ -24,6 +27,8 @@ mod network;
 mod origin;
 mod outbound;
 mod path;
+#[cfg(any(fuzzing, test))]
+mod pieces;
 mod process;
 #[doc(hidden)]
 pub mod rocket;

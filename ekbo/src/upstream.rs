@@ -19,6 +19,8 @@ mod download;
 mod exchange;
 mod failure;
 mod forwarded;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzzing;
 mod hop_by_hop;
 mod request_head;
 mod tunnel;

@@ -9,6 +9,8 @@ mod command;
 mod decoder;
 mod dialer;
 mod frame;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzzing;
 mod greeting;
 mod link;
 mod protocol_error;

@@ -13,6 +13,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes};
 use http::header::CONNECTION;
 use http::{HeaderValue, StatusCode};
+#[cfg(feature = "test-util")]
+use http::{Method, Version};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
@@ -254,6 +256,21 @@ impl AnswerWriter {
         shared.progress = Progress::Switched;
         let (stream, early) = wire.into_parts();
         Ok(Tunnel { stream, early })
+    }
+}
+
+/// For tests of those who write answers.
+#[cfg(feature = "test-util")]
+impl AnswerWriter {
+    /// The writer of an answer to such a request, whose client is not there: everything stays
+    /// queued, and to flush it fails.
+    pub fn without_client(method: &Method, version: Version) -> Self {
+        Self::new(Arriving::gone(), Reply::to(method, version, true), CancellationToken::new())
+    }
+
+    /// What is queued.
+    pub fn queued(&self) -> &[u8] {
+        &self.queued[self.sent..]
     }
 }
 

@@ -191,9 +191,19 @@ impl Arriving {
         Self::of(wire, Decoder::Length(0), &[])
     }
 
-    fn of(wire: Wire, decoder: Decoder, invitation: &'static [u8]) -> Arc<Mutex<Self>> {
+    /// A complete body, and no wire.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn gone() -> Arc<Mutex<Self>> {
+        Self::of(None, Decoder::Length(0), &[])
+    }
+
+    fn of(
+        wire: impl Into<Option<Wire>>,
+        decoder: Decoder,
+        invitation: &'static [u8],
+    ) -> Arc<Mutex<Self>> {
         Arc::new(Mutex::new(Self {
-            wire: Some(wire),
+            wire: wire.into(),
             progress: Progress::default(),
             sent: 0,
             decoder,

@@ -19,7 +19,7 @@ const MAX_PARTS: usize = 1024;
 
 /// The room for the next bytes. A message that does not fit grows as it arrives, by no more than
 /// it has already: an announced size is not yet memory.
-const ROOM: usize = 64 * 1024;
+pub(super) const ROOM: usize = 64 * 1024;
 
 /// A part below this size that waits for the rest of its message is copied, so that few bytes do
 /// not keep a whole buffer.

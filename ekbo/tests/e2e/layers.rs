@@ -32,6 +32,7 @@ const SERVER: &[&[&str]] = &[
         "network",
         "origin",
         "path",
+        "pieces",
         "process",
         "secret",
         "text",
@@ -41,7 +42,7 @@ const SERVER: &[&[&str]] = &[
     &["access_log", "backend_api", "bridge", "callback", "demo", "upstream"],
     &["config"],
     &["app"],
-    &["gateway", "rocket"],
+    &["fuzzing", "gateway", "rocket"],
     &["bin", "main"],
 ];
 

@@ -1,0 +1,85 @@
+//! What holds of the decoder whatever a peer sends, for the fuzz target `zmtp`. An input is a stream
+//! and its cuts ([`Pieces`]).
+
+use bytes::{BufMut as _, Bytes};
+
+use super::command::{self, Command};
+use super::decoder::{Decoder, Event, ROOM};
+use super::frame::Header;
+use super::greeting;
+use super::protocol_error::ProtocolError;
+use crate::pieces::Pieces;
+
+/// One limit that a short stream can exceed, and one that nothing can.
+const LIMITS: [usize; 2] = [1000, usize::MAX];
+
+/// However the stream is cut, the same comes of it, in memory that what has arrived accounts for;
+/// and that, written by us, is read as it was.
+pub fn zmtp(input: &[u8]) {
+    let Some(pieces) = Pieces::parse(input) else { return };
+    for limit in LIMITS {
+        let joined = decode(limit, pieces.joined());
+        assert_eq!(decode(limit, pieces), joined, "limit {limit}");
+        assert_eq!(decode(limit, pieces.torn()), joined, "limit {limit}, byte by byte");
+        assert_read_back(&joined.0);
+    }
+}
+
+fn decode(limit: usize, pieces: Pieces<'_>) -> (Vec<Event>, Option<ProtocolError>) {
+    let mut decoder = Decoder::new(limit);
+    let mut events = Vec::new();
+    for mut piece in pieces.iter() {
+        while !piece.is_empty() {
+            let space = decoder.space();
+            let (now, later) = piece.split_at(piece.len().min(space.capacity() - space.len()));
+            space.put_slice(now);
+            piece = later;
+            loop {
+                match decoder.next() {
+                    Ok(Some(event)) => events.push(event),
+                    Ok(None) => break,
+                    Err(error) => return (events, Some(error)),
+                }
+            }
+            let space = decoder.space();
+            let (has, may_have) = (space.capacity(), 4 * space.len().max(ROOM));
+            assert!(has <= may_have, "room for {has} bytes with {} there", space.len());
+        }
+    }
+    (events, None)
+}
+
+/// Writes what was said as this side writes, and asserts that it is read as the same.
+fn assert_read_back(events: &[Event]) {
+    let mut expected = Vec::new();
+    let mut written = greeting::OURS.to_vec();
+    for event in events {
+        match event {
+            Event::Message(parts) => {
+                let last = parts.len() - 1;
+                for (at, part) in parts.iter().enumerate() {
+                    written.extend_from_slice(&Header::part(part.len(), at < last).encode());
+                    written.extend_from_slice(part);
+                }
+                expected.push(event.clone());
+            }
+            Event::Command(Command::Ready(Some(name))) => {
+                let Ok(name) = str::from_utf8(name) else { continue };
+                written.extend_from_slice(&command::ready(name));
+                expected.push(event.clone());
+            }
+            Event::Command(Command::Ping(context)) => {
+                written.extend_from_slice(&command::ping());
+                expected.push(Event::Command(Command::Ping(Bytes::new())));
+                written.extend_from_slice(&command::pong(context));
+                written.extend_from_slice(&command::subscribe(context));
+                expected.extend([const { Event::Command(Command::Other) }; 2]);
+            }
+            Event::Greeting(_) | Event::Command(_) | Event::Oversized => {}
+        }
+    }
+    let input = [b"\n", &written[..]].concat();
+    let pieces = Pieces::parse(&input).expect("a line end");
+    let (read, error) = decode(usize::MAX, pieces);
+    assert_eq!((&read[1..], error), (&expected[..], None));
+}
