@@ -7,7 +7,8 @@ pub use crate::upstream::fuzzing::upstream_answer;
 #[cfg(feature = "zmq")]
 pub use crate::zmtp::fuzzing::zmtp;
 
-#[cfg(all(test, feature = "zmq"))]
+#[cfg(test)]
+#[cfg(feature = "zmq")]
 mod tests {
     use std::collections::BTreeSet;
     use std::fs;
@@ -15,7 +16,9 @@ mod tests {
 
     use super::*;
 
-    const TARGETS: &[(&str, fn(&[u8]))] = &[("upstream_answer", upstream_answer), ("zmtp", zmtp)];
+    type Target = fn(&[u8]);
+
+    const TARGETS: &[(&str, Target)] = &[("upstream_answer", upstream_answer), ("zmtp", zmtp)];
 
     /// The names of what is in a directory under `fuzz/`.
     fn names(directory: &str) -> BTreeSet<String> {

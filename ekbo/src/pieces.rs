@@ -19,6 +19,11 @@ impl<'a> Pieces<'a> {
         Some(Self { cuts: &input[..end], stream: &input[end + 1..] })
     }
 
+    /// All of them together.
+    pub(crate) fn stream(self) -> &'a [u8] {
+        self.stream
+    }
+
     /// The same stream in one piece.
     pub(crate) fn joined(self) -> Self {
         Self { cuts: &[], ..self }

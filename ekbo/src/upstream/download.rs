@@ -44,7 +44,7 @@ enum State {
 }
 
 /// The connection has changed its protocol.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Switch {
     /// What the client is told of it.
     pub(super) fields: Vec<(Vec<u8>, Vec<u8>)>,

@@ -10,7 +10,7 @@ use kuiperbelt::http::{Method, StatusCode, Version};
 use kuiperbelt::http1::{Chunked, Piece};
 
 use super::account::Ledger;
-use super::download::Download;
+use super::download::{Download, Switch};
 use super::request_head::Asked;
 use crate::pieces::Pieces;
 
@@ -20,10 +20,29 @@ pub fn upstream_answer(input: &[u8]) {
     let Some((&letter, input)) = input.split_first() else { return };
     let Some(pieces) = Pieces::parse(input) else { return };
     let question = Question::of(letter);
-    for ends in [false, true] {
+    let [open, ended] = [false, true].map(|ends| {
         let joined = question.answered(pieces.joined(), ends);
         assert_eq!(question.answered(pieces, ends), joined);
         assert_eq!(question.answered(pieces.torn(), ends), joined, "byte by byte");
+        joined
+    });
+    if ended.is_complete && !open.is_complete {
+        let seen = ended.seen.expect("a part of the answer");
+        assert_ends_with_connection(pieces.stream(), &seen);
+    }
+}
+
+/// Asserts that the end of the connection was all that was missing of an answer: it says of no other
+/// end, and the body is all that came behind its head.
+fn assert_ends_with_connection(stream: &[u8], seen: &Seen) {
+    let heads = stream.strip_suffix(&seen.body[..]).expect("the body as it came");
+    let lines = heads.split(|&byte| byte == b'\n').rev();
+    let fields = lines.take_while(|line| !line.starts_with(b"HTTP/1."));
+    for field in fields {
+        let name = field.split(|&byte| byte == b':').next().unwrap_or_default().trim_ascii();
+        let frames = name.eq_ignore_ascii_case(b"Content-Length")
+            || name.eq_ignore_ascii_case(b"Transfer-Encoding");
+        assert!(!frames, "whole in spite of {:?}", field.escape_ascii());
     }
 }
 
@@ -42,8 +61,7 @@ struct Outcome {
     is_complete: bool,
     is_invited: bool,
     may_be_followed: bool,
-    /// The fields of a change of protocol, and what stands behind them.
-    switch: Option<(Vec<(Vec<u8>, Vec<u8>)>, Vec<u8>)>,
+    switch: Option<Box<Switch>>,
     /// What is logged.
     status: Option<StatusCode>,
 }
@@ -105,7 +123,7 @@ impl Question {
             is_complete,
             is_invited: download.is_invited(),
             may_be_followed: download.may_be_followed(),
-            switch: download.into_switch().map(|switch| (switch.fields, switch.early)),
+            switch: download.into_switch(),
             status,
         }
     }

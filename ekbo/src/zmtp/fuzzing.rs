@@ -10,19 +10,32 @@ use super::greeting;
 use super::protocol_error::ProtocolError;
 use crate::pieces::Pieces;
 
-/// One limit that a short stream can exceed, and one that nothing can.
-const LIMITS: [usize; 2] = [1000, usize::MAX];
+/// A limit that a short stream can exceed.
+const LIMIT: usize = 1000;
 
-/// However the stream is cut, the same comes of it, in memory that what has arrived accounts for;
-/// and that, written by us, is read as it was.
+/// However the stream is cut, the same comes of it, in memory that what has arrived accounts for.
+/// What has been read is read as it was when this side writes it. A limit takes away the messages
+/// that exceed it, and nothing else.
 pub fn zmtp(input: &[u8]) {
     let Some(pieces) = Pieces::parse(input) else { return };
-    for limit in LIMITS {
-        let joined = decode(limit, pieces.joined());
-        assert_eq!(decode(limit, pieces), joined, "limit {limit}");
-        assert_eq!(decode(limit, pieces.torn()), joined, "limit {limit}, byte by byte");
-        assert_read_back(&joined.0);
+    let (mut events, error) = decode_anyhow(usize::MAX, pieces);
+    assert_read_back(&events);
+    for event in &mut events {
+        if let Event::Message(parts) = event
+            && parts.iter().map(Bytes::len).sum::<usize>() > LIMIT
+        {
+            *event = Event::Oversized;
+        }
     }
+    assert_eq!(decode_anyhow(LIMIT, pieces), (events, error));
+}
+
+/// What comes of the stream however it is cut.
+fn decode_anyhow(limit: usize, pieces: Pieces<'_>) -> (Vec<Event>, Option<ProtocolError>) {
+    let joined = decode(limit, pieces.joined());
+    assert_eq!(decode(limit, pieces), joined, "limit {limit}");
+    assert_eq!(decode(limit, pieces.torn()), joined, "limit {limit}, byte by byte");
+    joined
 }
 
 fn decode(limit: usize, pieces: Pieces<'_>) -> (Vec<Event>, Option<ProtocolError>) {
