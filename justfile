@@ -39,6 +39,7 @@ instructions *arguments:
     cargo build --release -p ekbo -p bench
     target/release/bench instructions {{ arguments }}
 
+# A single allocation of 16 MB is more than any input is worth.
 # feed a decoder with what a fuzzer makes up, for so many seconds; `just fuzz upstream_answer 300`
 fuzz target="zmtp" seconds="60":
     @cargo fuzz --version >/dev/null 2>&1 || \
