@@ -37,8 +37,9 @@ pub struct Options {
     /// following are left out, and keep their numbers.
     pub ping_interval: Option<Duration>,
     /// A session from whose client nothing was read for so long ends, by close code 1001. Time in
-    /// which nothing is read because the handler is behind does not count. Only pings make a client
-    /// that has nothing to say heard of, so this is longer than
+    /// which nothing is read because the handler is behind does not count, and where the whole
+    /// process stood still, such as with its machine, the client is pinged and has all of it once
+    /// more. Only pings make a client that has nothing to say heard of, so this is longer than
     /// [`ping_interval`](Self::ping_interval).
     pub pong_timeout: Option<Duration>,
     /// A socket that takes no byte for so long ends its session; its handler is told 1006.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::answers::NOT_FOUND;
 use super::harness::{
-    Answer, Backend, Client, Ekbo, End, Frame, Gate, Received, Stopwatch, eventually, let_pass,
+    Answer, Backend, Client, Ekbo, End, Frame, Gate, Received, Signal, Stopwatch, eventually,
+    let_pass,
 };
 use super::manners::MORE_THAN_SOCKETS_HOLD;
 
@@ -140,6 +141,29 @@ fn the_client_is_silent() {
         assert_eq!(answering.receive_frame(), Ok((0x89, number.into())));
         answering.send(&Frame::pong(number));
     }
+}
+
+/// Whoever answers its pings stays, also where `ekbo` itself, or its whole machine, stood still for
+/// longer than `pong_timeout`.
+#[test]
+fn a_standstill_is_not_the_clients_silence() {
+    let backend = Backend::admitting("alice").start();
+    let plan = Ekbo::with(&backend).set("ping_interval", "300ms").set("pong_timeout", "1s");
+    let ekbo = plan.set("hubs", "[{path: /chat}]").start();
+    let mut clients = ["/connect", "/chat"].map(|path| Client::to(&ekbo).path(path).connect());
+    let answer_all = |clients: &mut [Client], numbers: [&str; 3]| {
+        for number in numbers {
+            for client in &mut *clients {
+                assert_eq!(client.receive_frame(), Ok((0x89, number.into())));
+                client.send(&Frame::pong(number));
+            }
+        }
+    };
+    answer_all(&mut clients, ["1", "2", "3"]);
+    ekbo.signal(Signal::Stop);
+    let_pass(Duration::from_secs(3));
+    ekbo.signal(Signal::Continue);
+    answer_all(&mut clients, ["4", "5", "6"]);
 }
 
 /// D2, 8 row 4: with `close_frame: false` it gets the bare end of TCP.

@@ -12,8 +12,12 @@ impl Connection {
     /// Arms the one timer for whatever is due first, and acts on what is due now.
     pub(super) fn poll_alarm(&mut self, context: &mut Context<'_>) {
         while let Some(due) = self.due() {
-            if due <= Instant::now() {
-                self.expire(due);
+            let now = Instant::now();
+            if due <= now {
+                // Nobody is held to what was due while we were away.
+                if !self.pings.as_mut().is_some_and(|pings| pings.stood_still(now)) {
+                    self.expire(due, now);
+                }
                 continue;
             }
             let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
@@ -57,8 +61,7 @@ impl Connection {
         }
     }
 
-    fn expire(&mut self, due: Instant) {
-        let now = Instant::now();
+    fn expire(&mut self, due: Instant, now: Instant) {
         match self.phase {
             Phase::Open | Phase::Flushing => {
                 if self.write_due().is_some_and(|write_due| write_due <= due) {

@@ -10,6 +10,9 @@ use crate::options::Options;
 /// No pings come faster than what timers can tell apart.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 
+/// Nothing that is due is looked at so much later, unless the whole process stood still.
+const STANDSTILL: Duration = Duration::from_secs(1);
+
 /// The header of a client's pong: two bytes, and the four of its mask.
 const PONG_HEADER: usize = 6;
 
@@ -75,6 +78,22 @@ impl Pings {
         [next, self.silence_due()].into_iter().flatten().min()
     }
 
+    /// Takes note if nothing was done for long about what is due, because this process or its whole
+    /// machine stood still: what the client had to say meanwhile is no measure, nor could it be
+    /// asked. The silence begins anew, and the next ping is due at once. Returns whether it was so.
+    pub(super) fn stood_still(&mut self, now: Instant) -> bool {
+        if self.due().is_none_or(|due| due + STANDSTILL > now) {
+            return false;
+        }
+        if let Some((_, next)) = &mut self.interval {
+            *next = now;
+        }
+        if let Some(since) = &mut self.silent_since {
+            *since = now;
+        }
+        true
+    }
+
     /// Whether the client has been silent for too long.
     pub(super) fn is_silent(&self, now: Instant) -> bool {
         self.silence_due().is_some_and(|due| due <= now)
@@ -133,6 +152,43 @@ mod tests {
         assert_eq!(pings.next(late), Some(4));
         assert_eq!(pings.next(late), None);
         assert_eq!(pings.due(), Some(late + SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_standstill_is_nobodys_silence() {
+        let start = Instant::now();
+        let both = || pings(Some(SECOND * 10), Some(SECOND * 25), start);
+        for (late, stood_still) in [(SECOND - SHORTEST_INTERVAL, false), (SECOND, true)] {
+            let mut pings = both();
+            pings.waits();
+            assert_eq!(pings.stood_still(start + SECOND * 10 + late), stood_still);
+        }
+
+        // It began when a ping was under way, and ended when another one was due and much more.
+        let mut pings = both();
+        pings.waits();
+        assert_eq!(pings.next(start + SECOND * 10), Some(1));
+        let back = start + SECOND * 1000;
+        assert!(pings.is_silent(back));
+        assert!(pings.stood_still(back));
+        assert!(!pings.stood_still(back), "it is over");
+        assert!(!pings.is_silent(back));
+        assert_eq!((pings.next(back), pings.next(back)), (Some(2), None));
+        assert_eq!(pings.due(), Some(back + SECOND * 10));
+        assert!(pings.is_silent(back + SECOND * 25));
+    }
+
+    /// Without pings the client has all its time once more.
+    #[tokio::test(start_paused = true)]
+    async fn a_standstill_where_nobody_is_pinged() {
+        let start = Instant::now();
+        let mut pings = pings(None, Some(SECOND * 25), start);
+        assert!(!pings.stood_still(start + SECOND * 1000), "nothing was due");
+        pings.waits();
+        let back = start + SECOND * 1000;
+        assert!(pings.stood_still(back));
+        assert_eq!(pings.next(back), None);
+        assert_eq!(pings.due(), Some(back + SECOND * 25));
     }
 
     #[test]

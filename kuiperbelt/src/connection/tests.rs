@@ -5,7 +5,7 @@ use kuiperbelt_websocket::Kind;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{sleep, timeout};
+use tokio::time::{advance, sleep, timeout};
 
 use super::*;
 use crate::handler::Handler;
@@ -196,6 +196,32 @@ async fn a_client_that_is_not_read_is_not_silent() {
     client.permits.add_permits(3);
     assert_eq!(client.closed().await, "pong timeout");
     assert_eq!(client.seconds(), 1000 + 25);
+}
+
+/// Whoever was not there to listen asks again before it takes somebody for gone.
+#[tokio::test(start_paused = true)]
+async fn a_standstill_of_the_server_is_no_silence_of_its_client() {
+    let mut client = Client::of(options(10, 25));
+    client.answers_pings(1..=2).await;
+    advance(SECOND * 1000).await;
+    client.answers_pings(3..=3).await;
+    assert_eq!(client.seconds(), 20 + 1000, "at once");
+    client.answers_pings(4..=8).await;
+    assert_eq!(client.seconds(), 1020 + 50);
+    assert_eq!(client.closed().await, "pong timeout");
+    assert_eq!(client.seconds(), 1070 + 25);
+}
+
+/// One that answers nothing after a standstill either has so long from its end on.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_gone_after_a_standstill_is_closed() {
+    for ping_interval in [0, 10] {
+        let mut client = Client::of(options(ping_interval, 25));
+        sleep(SECOND).await;
+        advance(SECOND * 1000).await;
+        assert_eq!(client.closed().await, "pong timeout");
+        assert_eq!(client.seconds(), 1001 + 25);
+    }
 }
 
 /// Pings and their pongs are no traffic, so that nobody is kept by them; all else is.

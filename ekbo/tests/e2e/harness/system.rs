@@ -7,11 +7,13 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::{io, mem, process, ptr};
 
-/// The signals that `ekbo` is told to end by.
+/// The signals that `ekbo` is told to end by, and those that make it stand still and go on.
 #[derive(Clone, Copy)]
 pub(crate) enum Signal {
     Term = libc::SIGTERM as isize,
     Interrupt = libc::SIGINT as isize,
+    Stop = libc::SIGSTOP as isize,
+    Continue = libc::SIGCONT as isize,
 }
 
 /// Sends `signal` to a process that has not been waited for yet.
