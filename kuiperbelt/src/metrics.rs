@@ -44,9 +44,9 @@ pub struct Metrics {
     pub message_errors: Metric,
     /// Counter: sessions ended because something was published and their outbox was full.
     pub slow_disconnected: Metric,
-    /// Counter: messages that waited and were dropped for a newer one that was published.
+    /// Counter: published messages that waited and were dropped for a newer one, published or sent.
     pub slow_dropped_oldest: Metric,
-    /// Counter: published messages that were dropped at a full outbox.
+    /// Counter: published messages that were dropped at a full outbox, or for one that waited for room.
     pub slow_dropped_newest: Metric,
     /// Gauge: ended sessions whose handler has not finished its `close`.
     pub closing_connections: Metric,

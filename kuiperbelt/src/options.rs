@@ -22,8 +22,9 @@ pub struct Options {
     /// handler establishes the session, when nothing is written and of messages only those are
     /// counted that are published. A message that finds none waiting is always taken, however large.
     pub outbox_bytes: usize,
-    /// How many messages, of any size, [`Session::send`](crate::Session::send) and its kin let wait
-    /// instead; 0 takes one only when nothing is being written. `None`: the bounds of the outbox.
+    /// How many of their own messages, of any size, [`Session::send`](crate::Session::send) and its
+    /// kin let wait instead; 0 takes one only when no other of them is being written or waits.
+    /// `None`: the bounds of the outbox.
     pub send_queue: Option<usize>,
     /// What happens to a client whose outbox is full when something is published.
     pub slow_consumer: SlowConsumer,

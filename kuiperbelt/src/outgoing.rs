@@ -29,17 +29,26 @@ pub(crate) struct Outgoing {
     /// The one that is written next; apart from the others, so that a single message on its way
     /// needs no memory of its own.
     first: Option<Frame>,
-    rest: VecDeque<Frame>,
+    /// Only where there is more, so that a session with nothing to write is small.
+    rest: Option<Box<Rest>>,
     /// How much of the first frame is written.
     offset: usize,
     /// How many frames, from the first on, are being written.
     in_flight: u32,
     messages: u32,
     message_bytes: usize,
+    /// Of the messages those that were sent, which stay whatever is published, and the size of the
+    /// first of them.
+    sent_messages: u32,
+    sent_bytes: usize,
+    first_sent: usize,
     /// Messages written whole, and their bytes.
     written_messages: u64,
     written_bytes: u64,
 }
+
+#[derive(Debug, Default)]
+struct Rest(VecDeque<Frame>);
 
 #[derive(Debug)]
 enum Frame {
@@ -52,11 +61,13 @@ enum Frame {
     Close(Bytes),
 }
 
-/// What [`drop_oldest`](Outgoing::drop_oldest) leaves, however often it is called.
-pub(crate) struct Undroppable {
+/// Messages that are not written whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Load {
     pub(crate) messages: usize,
+    /// Their size, headers included.
     pub(crate) bytes: usize,
-    /// Of those behind the first.
+    /// The same of those behind the first.
     pub(crate) waiting_bytes: usize,
 }
 
@@ -80,13 +91,12 @@ impl Outgoing {
         self.messages as usize
     }
 
-    /// The size of those messages behind the first of them, in bytes, headers included.
-    pub(crate) fn waiting_bytes(&self) -> usize {
-        let head = self.frames().find_map(Frame::message);
-        self.message_bytes - head.map_or(0, Bytes::len)
+    /// How many of those were sent.
+    pub(crate) const fn sent_messages(&self) -> usize {
+        self.sent_messages as usize
     }
 
-    /// The size of all of them.
+    /// The size of all of them, in bytes, headers included.
     pub(crate) const fn message_bytes(&self) -> usize {
         self.message_bytes
     }
@@ -101,16 +111,39 @@ impl Outgoing {
         self.written_bytes
     }
 
+    /// All of them.
+    pub(crate) fn load(&self) -> Load {
+        let head = self.frames().find_map(Frame::message).map_or(0, Bytes::len);
+        Load {
+            messages: self.messages(),
+            bytes: self.message_bytes,
+            waiting_bytes: self.message_bytes - head,
+        }
+    }
+
+    /// What [`drop_oldest`](Self::drop_oldest) leaves, however often it is called: the messages
+    /// that were sent, are being written or half written.
+    pub(crate) fn undroppable(&self) -> Load {
+        let mut load =
+            Load { messages: self.sent_messages(), bytes: self.sent_bytes, waiting_bytes: 0 };
+        let mut head = None;
+        for frame in self.frames().take(self.begun()) {
+            head = head.or(frame.message().map(Bytes::len));
+            if let Frame::Published(bytes) = frame {
+                load.messages += 1;
+                load.bytes += bytes.len();
+            }
+        }
+        load.waiting_bytes = load.bytes - head.unwrap_or(self.first_sent);
+        load
+    }
+
     pub(crate) fn message(&mut self, frame: Bytes) {
-        self.messages += 1;
-        self.message_bytes += frame.len();
         self.push(Frame::Message(frame));
     }
 
     /// Queues a message that [`drop_oldest`](Self::drop_oldest) may take out again.
     pub(crate) fn published(&mut self, frame: Bytes) {
-        self.messages += 1;
-        self.message_bytes += frame.len();
         self.push(Frame::Published(frame));
     }
 
@@ -129,11 +162,7 @@ impl Outgoing {
         let begun = self.begun();
         let mut waiting = self.pongs();
         if waiting == MAX_PONGS {
-            if begun == 0 {
-                self.first = self.rest.pop_front();
-            } else {
-                self.rest.remove(begun - 1);
-            }
+            self.remove(begun);
             waiting -= 1;
         }
         self.insert(begun + waiting, pong);
@@ -152,15 +181,15 @@ impl Outgoing {
     /// Forgets the messages, but for those that are being written or half written.
     pub(crate) fn drop_messages(&mut self) {
         let begun = self.begun();
-        let frames = self.first.take().into_iter().chain(std::mem::take(&mut self.rest));
-        let is_kept = |(at, frame): &(usize, Frame)| *at < begun || frame.message().is_none();
-        let mut kept: VecDeque<Frame> =
-            frames.enumerate().filter(is_kept).map(|(_, frame)| frame).collect();
-        let messages = kept.iter().filter_map(Frame::message).map(Bytes::len);
-        (self.messages, self.message_bytes) =
-            messages.fold((0, 0), |(count, sum), size| (count + 1, sum + size));
-        self.first = kept.pop_front();
-        self.rest = kept;
+        let rest = self.rest.take().map(|rest| rest.0);
+        let frames = self.first.take().into_iter().chain(rest.into_iter().flatten());
+        let Self { offset, in_flight, written_messages, written_bytes, .. } = *self;
+        *self = Self { offset, in_flight, written_messages, written_bytes, ..Self::default() };
+        for (at, frame) in frames.enumerate() {
+            if at < begun || frame.message().is_none() {
+                self.push(frame);
+            }
+        }
     }
 
     /// Forgets the first message that was published, and is not being written or half written.
@@ -172,28 +201,10 @@ impl Outgoing {
             _ => None,
         });
         let Some((at, size)) = published else { return false };
-        match at {
-            0 => self.first = self.rest.pop_front(),
-            at => drop(self.rest.remove(at - 1)),
-        }
+        self.remove(at);
         self.messages -= 1;
         self.message_bytes -= size;
         true
-    }
-
-    /// The messages that were sent, are being written or half written.
-    pub(crate) fn undroppable(&self) -> Undroppable {
-        let begun = self.begun();
-        let left = self.frames().enumerate();
-        let left = left.filter(|(at, frame)| *at < begun || matches!(frame, Frame::Message(_)));
-        let sizes = left.filter_map(|(_, frame)| frame.message()).map(Bytes::len);
-        let mut kept = Undroppable { messages: 0, bytes: 0, waiting_bytes: 0 };
-        for size in sizes {
-            kept.waiting_bytes += if kept.messages > 0 { size } else { 0 };
-            kept.bytes += size;
-            kept.messages += 1;
-        }
-        kept
     }
 
     /// Forgets everything but what has been counted.
@@ -209,12 +220,16 @@ impl Outgoing {
         let first = self.first.as_ref()?.bytes();
         self.in_flight = 1;
         let head = &first[self.offset..];
-        match self.rest.front() {
-            Some(second) if head.len() + second.bytes().len() <= GATHERED_BYTES => {
+        match self.rest.as_ref().map(|rest| &rest.0) {
+            Some(rest)
+                if rest
+                    .front()
+                    .is_some_and(|second| head.len() + second.bytes().len() <= GATHERED_BYTES) =>
+            {
                 GATHERED.with_borrow_mut(|gathered| {
                     gathered.clear();
                     gathered.extend_from_slice(head);
-                    for frame in &self.rest {
+                    for frame in rest {
                         if gathered.len() + frame.bytes().len() > GATHERED_BYTES {
                             break;
                         }
@@ -251,25 +266,51 @@ impl Outgoing {
         Some(first)
     }
 
+    /// Puts a frame behind all others, and counts it if it is a message.
     fn push(&mut self, frame: Frame) {
+        if let Some(bytes) = frame.message() {
+            self.messages += 1;
+            self.message_bytes += bytes.len();
+        }
+        if let Some(bytes) = frame.sent() {
+            if self.sent_messages == 0 {
+                self.first_sent = bytes.len();
+            }
+            self.sent_messages += 1;
+            self.sent_bytes += bytes.len();
+        }
         if self.first.is_none() {
             self.first = Some(frame);
         } else {
-            self.rest.push_back(frame);
+            self.rest.get_or_insert_default().0.push_back(frame);
         }
     }
 
-    /// Puts a frame behind so many others, of which there are no fewer.
+    /// Puts a frame that is no message behind so many others, of which there are no fewer.
     fn insert(&mut self, place: usize, frame: Frame) {
         if place > 0 {
-            self.rest.insert(place - 1, frame);
+            self.rest.get_or_insert_default().0.insert(place - 1, frame);
         } else if let Some(second) = self.first.replace(frame) {
-            self.rest.push_front(second);
+            self.rest.get_or_insert_default().0.push_front(second);
         }
+    }
+
+    /// Takes out the frame behind so many others, of which there are no fewer.
+    fn remove(&mut self, place: usize) {
+        if place == 0 {
+            self.first = self.second();
+        } else if let Some(rest) = &mut self.rest {
+            rest.0.remove(place - 1);
+        }
+    }
+
+    /// Takes the second frame to be the first.
+    fn second(&mut self) -> Option<Frame> {
+        self.rest.as_mut()?.0.pop_front()
     }
 
     fn frames(&self) -> impl Iterator<Item = &Frame> {
-        self.first.iter().chain(&self.rest)
+        self.first.iter().chain(self.rest.iter().flat_map(|rest| &rest.0))
     }
 
     /// How many frames must stay where they are.
@@ -286,17 +327,20 @@ impl Outgoing {
     /// Takes note that so many bytes are written.
     fn written(&mut self, mut size: usize) {
         // Mostly there are only messages, and all of them are written.
-        if self.rest.len() + 1 == self.messages() && self.offset + size == self.message_bytes {
+        let frames = self.rest.as_ref().map_or(0, |rest| rest.0.len()) + 1;
+        if frames == self.messages() && self.offset + size == self.message_bytes {
             self.written_messages += u64::from(self.messages);
             self.written_bytes += self.message_bytes as u64;
             (self.first, self.offset, self.messages, self.message_bytes) = (None, 0, 0, 0);
+            (self.sent_messages, self.sent_bytes, self.first_sent) = (0, 0, 0);
         }
+        let sent_before = self.sent_messages;
         while let Some(first) = &self.first {
             let length = first.bytes().len();
             let left = length - self.offset;
             if left > size {
                 self.offset += size;
-                return;
+                break;
             }
             size -= left;
             self.offset = 0;
@@ -306,10 +350,19 @@ impl Outgoing {
                 self.written_messages += 1;
                 self.written_bytes += length as u64;
             }
-            self.first = self.rest.pop_front();
+            if first.sent().is_some() {
+                self.sent_messages -= 1;
+                self.sent_bytes -= length;
+            }
+            self.first = self.second();
         }
-        if self.rest.capacity() > 0 {
-            self.rest = VecDeque::new();
+        if self.sent_messages < sent_before {
+            // What is passed over is not looked at again: it goes before the one that is found.
+            let first = self.frames().find_map(Frame::sent).map_or(0, Bytes::len);
+            self.first_sent = first;
+        }
+        if self.first.is_none() {
+            self.rest = None;
         }
     }
 }
@@ -339,6 +392,13 @@ impl Frame {
         }
     }
 
+    const fn sent(&self) -> Option<&Bytes> {
+        match self {
+            Self::Message(bytes) => Some(bytes),
+            Self::Published(_) | Self::Pong(_) | Self::Ping(_) | Self::Close(_) => None,
+        }
+    }
+
     const fn bytes(&self) -> &Bytes {
         let (Self::Message(bytes)
         | Self::Published(bytes)
@@ -351,6 +411,9 @@ impl Frame {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn outgoing(messages: &[&'static str]) -> Outgoing {
@@ -367,7 +430,101 @@ mod tests {
 
     /// Messages not written whole, and their bytes behind the first.
     fn waiting(outgoing: &Outgoing) -> (usize, usize) {
-        (outgoing.messages(), outgoing.waiting_bytes())
+        (outgoing.messages(), outgoing.load().waiting_bytes)
+    }
+
+    /// What can be done to what is to be written, with sizes and shares.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Message(usize),
+        Published(usize),
+        Pong(usize),
+        Ping(usize),
+        Close,
+        DropOldest,
+        DropMessages,
+        Forget,
+        Begin,
+        /// So many hundredths of what was begun.
+        End(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        // Some are larger than what is gathered.
+        let size = || prop_oneof![9 => 1_usize..60, 1 => 20_000_usize..50_000];
+        prop_oneof![
+            4 => size().prop_map(Step::Message),
+            6 => size().prop_map(Step::Published),
+            2 => (0_usize..9).prop_map(Step::Pong),
+            1 => (0_usize..9).prop_map(Step::Ping),
+            1 => Just(Step::Close),
+            4 => Just(Step::DropOldest),
+            1 => Just(Step::DropMessages),
+            1 => Just(Step::Forget),
+            4 => Just(Step::Begin),
+            6 => (0_usize..=100).prop_map(Step::End),
+        ]
+    }
+
+    /// The load of the frames of one kind, one by one.
+    fn walked(outgoing: &Outgoing, counts: impl Fn(usize, &Frame) -> bool) -> Load {
+        let frames = outgoing.frames().enumerate();
+        let sizes = frames.filter(|(at, frame)| counts(*at, frame));
+        let sizes: Vec<usize> =
+            sizes.filter_map(|(_, frame)| frame.message()).map(Bytes::len).collect();
+        Load {
+            messages: sizes.len(),
+            bytes: sizes.iter().sum(),
+            waiting_bytes: sizes.iter().skip(1).sum(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_counted_is_what_is_there(steps in vec(step(), 0..200)) {
+            let mut outgoing = Outgoing::default();
+            let mut begun = 0;
+            let (mut sent, mut dropped) = (0, 0);
+            for step in steps {
+                match step {
+                    Step::Message(size) => outgoing.message(vec![0; size].into()),
+                    Step::Published(size) => outgoing.published(vec![0; size].into()),
+                    Step::Pong(size) => outgoing.pong(&vec![0; size]),
+                    Step::Ping(size) => outgoing.ping(&vec![0; size]),
+                    Step::Close => outgoing.close(vec![0; 4].into()),
+                    Step::DropOldest => dropped += u64::from(outgoing.drop_oldest()),
+                    Step::DropMessages => {
+                        let before = outgoing.messages();
+                        outgoing.drop_messages();
+                        dropped += (before - outgoing.messages()) as u64;
+                    }
+                    Step::Forget => {
+                        dropped += outgoing.messages() as u64;
+                        outgoing.forget();
+                    }
+                    Step::Begin => {
+                        begun = match outgoing.begin_write() {
+                            Some(Batch::One(frame, offset)) => frame.len() - offset,
+                            Some(Batch::Gathered) => GATHERED.with_borrow(Vec::len),
+                            Some(Batch::Unsent) | None => 0,
+                        };
+                    }
+                    Step::End(hundredths) => outgoing.end_write(std::mem::take(&mut begun) * hundredths / 100),
+                }
+                sent += u64::from(matches!(step, Step::Message(_) | Step::Published(_)));
+                let stays = outgoing.begun();
+                let undroppable =
+                    |at, frame: &Frame| at < stays || matches!(frame, Frame::Message(_));
+                prop_assert_eq!(outgoing.undroppable(), walked(&outgoing, undroppable));
+                prop_assert_eq!(outgoing.load(), walked(&outgoing, |_, _| true));
+                let only_sent = walked(&outgoing, |_, frame| matches!(frame, Frame::Message(_)));
+                prop_assert_eq!(outgoing.sent_messages(), only_sent.messages);
+                prop_assert_eq!(
+                    outgoing.messages_written() + outgoing.messages() as u64 + dropped,
+                    sent
+                );
+            }
+        }
     }
 
     #[test]

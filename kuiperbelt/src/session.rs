@@ -32,17 +32,22 @@ pub(crate) use lane::Lanes;
 use outbox::{Declined, Offer, Outbox, Stage};
 
 /// What happens to a client that reads too slowly: its outbox is full when something is published
-/// on a channel that it listens to, or to everybody. Publishing never waits.
+/// on a channel that it listens to, or to everybody. Publishing never waits, and takes no room from
+/// [`Session::send`] and its kin while they wait for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SlowConsumer {
     /// Its session ends: what waits is dropped, and the close code is 1013. One that was not
-    /// established in time gets what waits, and then the same.
+    /// established in time gets what waits, and then the same. A message that waits to be sent waits
+    /// for what was there before, and has room beside what was published since; as long as both
+    /// together are too much for the outbox, it is full.
     #[default]
     Disconnect,
     /// Of the messages that were published, those that have waited longest are dropped until the
-    /// new one fits; what was sent stays. If that is not enough the new one is dropped.
+    /// new one fits, be it published or sent; what was sent stays. If that is not enough nothing is
+    /// dropped but the new one, or that waits if it was sent.
     DropOldest,
-    /// It does not get the new message.
+    /// It does not get the new message, nor any while a message waits to be sent to it because the
+    /// outbox is full.
     DropNewest,
 }
 

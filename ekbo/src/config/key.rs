@@ -187,7 +187,8 @@ pub(crate) const KEYS: &[Key] = &[
         .means("bytes that wait per session, at least 1; followed as outbox.messages is"),
     Key::new("slow_consumer", Kind::Text, "disconnect").means(
         "what publish and broadcast do where the outbox is full: disconnect the session (Close \
-         1013), drop_oldest of what waits, or drop_newest",
+         1013), drop_oldest of what they left waiting, for send and close too, or drop_newest, also \
+         while send or close wait for room",
     ),
     Key::new("channels.max", Kind::Positive, "100000")
         .means("most channels with listeners at one time, at least 1"),

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::{Ending, SlowConsumer, Terms, Traffic};
 use crate::message::End;
-use crate::outgoing::{Batch, Outgoing, Undroppable};
+use crate::outgoing::{Batch, Load, Outgoing};
 use crate::stream::Stream;
 
 /// How long a slow consumer has to take what was half written to it.
@@ -75,6 +75,15 @@ struct Line {
     waiters: VecDeque<Waiter>,
     /// How many of them have given up and are only passed over.
     abandoned: usize,
+    passed: Passed,
+}
+
+/// What was published since the first in line is the first. It is behind all that this one waits
+/// for.
+#[derive(Clone, Copy, Default)]
+struct Passed {
+    messages: usize,
+    bytes: usize,
 }
 
 struct Waiter {
@@ -126,7 +135,7 @@ impl Outbox {
         if matches!(self.stage, Stage::Ending | Stage::Ended) {
             return Err(Declined::Closed);
         }
-        if self.line.is_some() || !self.has_room(terms, &offer) {
+        if self.line.is_some() || !self.admits(terms, &offer, Passed::default()) {
             return Err(Declined::Full(offer));
         }
         self.accept(offer);
@@ -138,36 +147,33 @@ impl Outbox {
         if matches!(self.stage, Stage::Ending | Stage::Ended) {
             return false;
         }
-        let is_taken = self.has_place(terms, frame.len()) || self.make_room(terms, frame.len());
+        let size = frame.len();
+        let is_taken = !self.is_kept_for_others(terms)
+            && self.has_place(terms, self.outgoing.load(), size)
+            || self.make_room(terms, size);
         if is_taken {
             self.outgoing.published(frame);
-            // What was dropped may have made room for more.
-            if self.line.is_some() {
-                self.grant(terms);
+            if let Some(line) = &mut self.line {
+                line.passed.messages += 1;
+                line.passed.bytes += size;
             }
         }
         is_taken
     }
 
-    /// Whether a message that waits for nobody is taken. Before the session is established messages
-    /// are counted as well: nothing holds back who publishes.
-    fn has_place(&self, terms: &Terms, size: usize) -> bool {
-        self.fits(terms, size)
-            && (self.stage != Stage::Establishing
-                || self.outgoing.messages() <= terms.outbox_messages)
+    /// Whether the room that there is goes to those in line, as what is published would have to
+    /// stay there.
+    fn is_kept_for_others(&self, terms: &Terms) -> bool {
+        self.line.is_some()
+            && terms.slow_consumer == SlowConsumer::DropNewest
+            && self.send_queue(terms).is_none()
     }
 
-    /// Whether it would be, if everything were dropped that may be.
-    fn would_fit(&self, terms: &Terms, size: usize) -> bool {
-        let Undroppable { messages, bytes, waiting_bytes } = self.outgoing.undroppable();
-        if self.stage == Stage::Establishing {
-            let waiting = if self.has_first { waiting_bytes } else { bytes };
-            return messages <= terms.outbox_messages
-                && (waiting == 0 || waiting + size <= terms.outbox_bytes);
-        }
-        let waiting = messages.saturating_sub(1);
-        waiting == 0
-            || (waiting < terms.outbox_messages && waiting_bytes + size <= terms.outbox_bytes)
+    /// Whether a message that waits for nobody is taken beside this load. Before the session is
+    /// established messages are counted as well: nothing holds back who publishes.
+    fn has_place(&self, terms: &Terms, load: Load, size: usize) -> bool {
+        self.fits(terms, load, size)
+            && (self.stage != Stage::Establishing || load.messages <= terms.outbox_messages)
     }
 
     /// Does what happens at a full outbox. Whether the message is taken, which has so many bytes.
@@ -191,11 +197,10 @@ impl Outbox {
             SlowConsumer::DropNewest => {}
             SlowConsumer::DropOldest => {
                 // Nothing is dropped in vain.
-                if self.would_fit(terms, size) {
-                    while !self.has_place(terms, size) && self.outgoing.drop_oldest() {
-                        metrics.slow_dropped_oldest.increment();
-                        self.dropped = self.dropped.saturating_add(1);
-                    }
+                if self.has_place(terms, self.outgoing.undroppable(), size) {
+                    while !self.has_place(terms, self.outgoing.load(), size)
+                        && self.drop_oldest(terms)
+                    {}
                     return true;
                 }
             }
@@ -203,6 +208,15 @@ impl Outbox {
         metrics.slow_dropped_newest.increment();
         self.dropped = self.dropped.saturating_add(1);
         false
+    }
+
+    fn drop_oldest(&mut self, terms: &Terms) -> bool {
+        let is_dropped = self.outgoing.drop_oldest();
+        if is_dropped {
+            terms.metrics.slow_dropped_oldest.increment();
+            self.dropped = self.dropped.saturating_add(1);
+        }
+        is_dropped
     }
 
     /// Lets an offer wait for room.
@@ -217,14 +231,16 @@ impl Outbox {
     pub(super) fn abandon(&mut self, terms: &Terms) {
         if let Some(line) = &mut self.line {
             line.abandoned += 1;
-            // Now and then, so that a crowd that gives up together costs little each.
-            if line.abandoned > line.waiters.len() / 2 {
-                line.waiters.retain(|waiter| !waiter.accepted.is_closed());
-                line.abandoned = 0;
-            }
         }
         // What it waited with may have been in the way of something smaller.
         self.grant(terms);
+        // Now and then, so that a crowd that gives up together costs little each.
+        if let Some(line) = &mut self.line
+            && line.abandoned > line.waiters.len() / 2
+        {
+            line.waiters.retain(|waiter| !waiter.accepted.is_closed());
+            line.abandoned = 0;
+        }
     }
 
     pub(super) fn decide(&mut self, ending: Ending) {
@@ -242,14 +258,16 @@ impl Outbox {
         {
             if waiter.accepted.is_closed() {
                 line.abandoned = line.abandoned.saturating_sub(1);
+                line.passed = Passed::default();
                 self.line = Some(line);
                 continue;
             }
-            if !self.has_room(terms, &waiter.offer) {
+            if !self.admits(terms, &waiter.offer, line.passed) {
                 line.waiters.push_front(waiter);
                 self.line = Some(line);
                 break;
             }
+            line.passed = Passed::default();
             self.line = Some(line);
             // A sender that gives up between here and the send finds its message accepted.
             let _ = waiter.accepted.send(());
@@ -257,28 +275,42 @@ impl Outbox {
         }
     }
 
-    fn has_room(&self, terms: &Terms, offer: &Offer) -> bool {
-        match terms.send_queue.filter(|_| self.stage != Stage::Establishing) {
-            Some(queue) => self.outgoing.messages() <= queue,
-            None => self.fits(terms, offer.frame.as_ref().map_or(0, Bytes::len)),
+    /// Whether there is room for what is sent. Nothing that is published keeps it waiting for ever:
+    /// it is dropped where that is the rule, and else not counted if it has come in passing.
+    fn admits(&mut self, terms: &Terms, offer: &Offer, passed: Passed) -> bool {
+        if let Some(queue) = self.send_queue(terms) {
+            return self.outgoing.sent_messages() <= queue;
         }
+        let size = offer.frame.as_ref().map_or(0, Bytes::len);
+        let load = self.outgoing.load();
+        if self.fits(terms, load, size) {
+            return true;
+        }
+        if terms.slow_consumer != SlowConsumer::DropOldest {
+            return self.fits(terms, passed.taken_from(load), size);
+        }
+        let has_room = self.fits(terms, self.outgoing.undroppable(), size);
+        // An end alone takes no room.
+        if has_room && offer.frame.is_some() {
+            while !self.fits(terms, self.outgoing.load(), size) && self.drop_oldest(terms) {}
+        }
+        has_room
     }
 
-    /// Whether so many more bytes are within the bounds of the outbox.
-    fn fits(&self, terms: &Terms, size: usize) -> bool {
+    /// How many messages that are sent may wait, where it is not for the bounds of the outbox.
+    fn send_queue(&self, terms: &Terms) -> Option<usize> {
+        terms.send_queue.filter(|_| self.stage != Stage::Establishing)
+    }
+
+    /// Whether so many more bytes are within the bounds of the outbox, beside this load.
+    fn fits(&self, terms: &Terms, load: Load, size: usize) -> bool {
         if self.stage == Stage::Establishing {
-            let waiting = match self.has_first {
-                true => self.outgoing.waiting_bytes(),
-                false => self.outgoing.message_bytes(),
-            };
+            let waiting = if self.has_first { load.waiting_bytes } else { load.bytes };
             return waiting == 0 || waiting + size <= terms.outbox_bytes;
         }
-        let waiting = self.outgoing.messages().saturating_sub(1);
-        // What is counted is looked at before what has to be looked for.
+        let waiting = load.messages.saturating_sub(1);
         waiting == 0
-            || (waiting < terms.outbox_messages
-                && (self.outgoing.message_bytes() + size <= terms.outbox_bytes
-                    || self.outgoing.waiting_bytes() + size <= terms.outbox_bytes))
+            || (waiting < terms.outbox_messages && load.waiting_bytes + size <= terms.outbox_bytes)
     }
 
     fn accept(&mut self, offer: Offer) {
@@ -394,24 +426,24 @@ impl Outbox {
         let written = MutexGuard::unlocked(outbox, || batch.write(&stream));
         outbox.is_writing = false;
         outbox.outgoing.end_write(*written.as_ref().unwrap_or(&0));
-        match written {
+        match &written {
             Ok(_) => {
                 outbox.blocked_since = None;
                 if !is_ping {
                     outbox.last_written = Some(now);
                 }
-                if outbox.line.is_some() {
-                    outbox.grant(terms);
-                }
-                Ok(())
             }
-            Err(error) => {
-                if error.kind() == io::ErrorKind::WouldBlock && outbox.stream.is_some() {
-                    outbox.blocked_since.get_or_insert(now);
-                }
-                Err(error)
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return written.map(drop),
+            Err(_) if outbox.stream.is_some() => {
+                outbox.blocked_since.get_or_insert(now);
             }
+            Err(_) => {}
         }
+        // Also where nothing was written: what was about to be may be dropped again.
+        if outbox.line.is_some() {
+            outbox.grant(terms);
+        }
+        written.map(drop)
     }
 
     // --- telling ---
@@ -454,6 +486,16 @@ impl Outbox {
     fn wake(&self) {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
+        }
+    }
+}
+
+impl Passed {
+    const fn taken_from(self, load: Load) -> Load {
+        Load {
+            messages: load.messages.saturating_sub(self.messages),
+            bytes: load.bytes.saturating_sub(self.bytes),
+            waiting_bytes: load.waiting_bytes.saturating_sub(self.bytes),
         }
     }
 }
