@@ -320,9 +320,11 @@ fn end_after(error: RequestError) -> End {
         RequestError::Lost => {
             End::new(CloseCode::INTERNAL_ERROR, "the connection to the backend was lost")
         }
-        RequestError::TooLarge => {
-            End::new(CloseCode::TOO_LARGE, "the answer of the backend is too large")
-        }
+        RequestError::TooLarge(excess) => End {
+            code: CloseCode::TOO_LARGE,
+            reason: format!("the answer of the backend has {excess}").into(),
+            quiet: false,
+        },
     }
 }
 

@@ -4,6 +4,7 @@
 use std::mem;
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use thiserror::Error;
 
 use super::Message;
 use super::command::Command;
@@ -32,8 +33,17 @@ pub(super) enum Event {
     Greeting(Greeting),
     Command(Command),
     Message(Message),
-    /// A message beyond the limits has been passed over.
-    Oversized,
+    /// A message beyond a limit has been passed over.
+    Oversized(Excess),
+}
+
+/// Which limit a message is beyond. To be read behind what becomes of the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(crate) enum Excess {
+    #[error("more than {0} bytes; raise max_message_size, or send less at once")]
+    Bytes(usize),
+    #[error("more than {MAX_PARTS} parts; send fewer and larger ones")]
+    Parts,
 }
 
 /// Turns the bytes of one peer into [`Event`]s: read to [`space`](Self::space), then call
@@ -46,8 +56,8 @@ pub(super) struct Decoder {
     /// The parts of a message that is not whole, and how many bytes they are.
     message: Message,
     size: usize,
-    /// The message that is arriving is beyond the limits.
-    is_oversized: bool,
+    /// The limit that the message is beyond which is arriving.
+    excess: Option<Excess>,
 }
 
 /// What the next bytes are.
@@ -72,7 +82,7 @@ impl Decoder {
             stage: Stage::Greeting,
             message: Message::new(),
             size: 0,
-            is_oversized: false,
+            excess: None,
         }
     }
 
@@ -123,8 +133,8 @@ impl Decoder {
                         return Ok(None);
                     }
                     self.stage = Stage::Header;
-                    self.is_oversized = has_more;
-                    (!has_more).then_some(Event::Oversized)
+                    let excess = if has_more { None } else { self.excess.take() };
+                    excess.map(Event::Oversized)
                 }
             };
             if event.is_some() {
@@ -141,11 +151,15 @@ impl Decoder {
                 size => Err(ProtocolError::CommandSize(size)),
             };
         }
-        let fits = header.size <= (self.limit - self.size) as u64;
-        if fits && self.message.len() < MAX_PARTS && !self.is_oversized {
-            return Ok(Stage::Body(header));
+        if self.excess.is_none() {
+            if header.size > (self.limit - self.size) as u64 {
+                self.excess = Some(Excess::Bytes(self.limit));
+            } else if self.message.len() == MAX_PARTS {
+                self.excess = Some(Excess::Parts);
+            } else {
+                return Ok(Stage::Body(header));
+            }
         }
-        self.is_oversized = true;
         self.message = Message::new();
         self.size = 0;
         Ok(Stage::Waste { left: header.size, has_more: header.has_more })
@@ -256,9 +270,9 @@ mod tests {
         ];
         let expected = [
             Event::Command(Command::Ping(Bytes::new())),
-            Event::Oversized,
+            Event::Oversized(Excess::Bytes(LIMIT)),
             message(&[b"next"]),
-            Event::Oversized,
+            Event::Oversized(Excess::Bytes(LIMIT)),
             message(&[b"last"]),
         ];
         assert_eq!(after_greeting(&frames), (expected.to_vec(), None));
@@ -266,10 +280,13 @@ mod tests {
 
     #[test]
     fn the_number_of_parts_is_limited() {
-        let mut frames = vec![part(b"", true); MAX_PARTS];
-        frames.extend([part(b"", false), part(b"next", false)]);
-        assert_eq!(after_greeting(&frames).0, [Event::Oversized, message(&[b"next"])]);
-        assert!(matches!(after_greeting(&frames[1..]).0[0], Event::Message(_)));
+        let parts = vec![part(b"", true); MAX_PARTS];
+        // Of two limits the first is told.
+        let rest = [part(b"", true), part(&[0; LIMIT + 1], false), part(b"next", false)];
+        let expected = [Event::Oversized(Excess::Parts), message(&[b"next"])];
+        assert_eq!(after_greeting(&[&parts[..], &rest].concat()).0, expected);
+        let fits = [&parts[1..], &[part(b"", false)]].concat();
+        assert!(matches!(after_greeting(&fits).0[0], Event::Message(_)));
     }
 
     #[test]

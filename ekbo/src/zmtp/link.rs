@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::Message;
 use super::command::{self, Command};
-use super::decoder::{Decoder, Event};
+use super::decoder::{Decoder, Event, Excess};
 use super::frame::Header;
 use super::greeting;
 use super::protocol_error::ProtocolError;
@@ -68,8 +68,8 @@ pub(super) enum LinkError {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Incoming {
     Message(Message),
-    /// A message beyond the limits, which has been passed over.
-    Oversized,
+    /// A message beyond a limit, which has been passed over.
+    Oversized(Excess),
 }
 
 /// A connection on which messages can be exchanged. Dropping it closes it.
@@ -165,7 +165,7 @@ impl Link {
         while let Some(event) = self.decoder.next()? {
             match event {
                 Event::Message(message) => return Ok(Some(Incoming::Message(message))),
-                Event::Oversized => return Ok(Some(Incoming::Oversized)),
+                Event::Oversized(excess) => return Ok(Some(Incoming::Oversized(excess))),
                 Event::Command(Command::Ping(context)) if self.outgoing.len() < MANY_FRAMES => {
                     self.outgoing.push_back(command::pong(&context));
                 }

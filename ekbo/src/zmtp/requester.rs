@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::decoder::Excess;
 use super::dialer::Dialer;
 use super::link::{Incoming, Link, LinkError, Role};
 use super::{Message, State};
@@ -23,8 +24,8 @@ pub(crate) enum RequestError {
     /// The connection ended when the request was on its way; whether it was heard is not known.
     #[error("the connection ended before the reply")]
     Lost,
-    #[error("the reply is larger than allowed")]
-    TooLarge,
+    #[error("the reply has {0}")]
+    TooLarge(Excess),
 }
 
 /// Keeps a connection to the peer, in a task of its own, and makes requests on it. Dropping it
@@ -130,7 +131,7 @@ async fn serve(link: &mut Link, requests: &mut mpsc::Receiver<Request>) -> Optio
 async fn receive_reply(link: &mut Link) -> Result<Result<Bytes, RequestError>, LinkError> {
     loop {
         match link.receive().await? {
-            Incoming::Oversized => return Ok(Err(RequestError::TooLarge)),
+            Incoming::Oversized(excess) => return Ok(Err(RequestError::TooLarge(excess))),
             Incoming::Message(message) => {
                 if let Some(body) = without_envelope(message) {
                     return Ok(Ok(body));

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tracing::warn;
 
+use super::decoder::Excess;
 use super::dialer::Dialer;
 use super::link::{Incoming, Link, LinkError, Role};
 use super::{Message, State};
@@ -19,8 +20,8 @@ pub(crate) struct Subscriber {
     topics: Vec<Bytes>,
     dialer: Dialer,
     link: Option<Link>,
-    /// That a message is too large was logged for this connection.
-    has_complained: bool,
+    /// The limits of which was logged, for this connection, that a message is beyond them.
+    exceeded: Vec<Excess>,
 }
 
 impl Subscriber {
@@ -28,7 +29,7 @@ impl Subscriber {
     /// passed over.
     pub(crate) fn open(endpoint: &Endpoint, topics: Vec<Bytes>, limit: usize) -> Self {
         let dialer = Dialer::new(endpoint.clone(), Role::Sub, limit);
-        Self { topics, dialer, link: None, has_complained: false }
+        Self { topics, dialer, link: None, exceeded: Vec::new() }
     }
 
     pub(crate) fn state(&self) -> watch::Receiver<State> {
@@ -57,7 +58,7 @@ impl Subscriber {
             None => {
                 let mut link = self.dialer.connect().await;
                 self.topics.iter().for_each(|topic| link.subscribe(topic));
-                self.has_complained = false;
+                self.exceeded.clear();
                 self.link.insert(link)
             }
         };
@@ -65,11 +66,12 @@ impl Subscriber {
         while let Some(next) = incoming {
             match next {
                 Incoming::Message(message) => messages.push(message),
-                Incoming::Oversized if !self.has_complained => {
-                    warn!(endpoint = %self.dialer.endpoint(), "a published message is too large");
-                    self.has_complained = true;
+                Incoming::Oversized(excess) if !self.exceeded.contains(&excess) => {
+                    let endpoint = self.dialer.endpoint();
+                    warn!(%endpoint, "a published message is passed over: it has {excess}");
+                    self.exceeded.push(excess);
                 }
-                Incoming::Oversized => {}
+                Incoming::Oversized(_) => {}
             }
             if messages.len() == BATCH {
                 break;

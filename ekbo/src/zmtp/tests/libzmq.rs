@@ -7,7 +7,8 @@ use tokio::select;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use super::actors::{Peer, until, within};
+use super::actors::{Log, Peer, until, within};
+use crate::zmtp::decoder::Excess;
 use crate::zmtp::{Message, RequestError, Requester, State, Subscriber};
 
 const LIMIT: usize = 8 * 1024 * 1024;
@@ -94,7 +95,7 @@ async fn a_reply_beyond_the_limit_is_passed_over() {
     let mut requester = Requester::open(&peer.endpoint, 100);
     let state = requester.state();
     let (_, reply) = exchange(&mut requester, &mut peer, b"?", &[&[1; 101]]).await;
-    assert_eq!(reply, Err(RequestError::TooLarge));
+    assert_eq!(reply, Err(RequestError::TooLarge(Excess::Bytes(100))));
     let (_, reply) = exchange(&mut requester, &mut peer, b"?", &[&[1; 100]]).await;
     assert_eq!(reply.unwrap(), &[1; 100][..]);
     assert_eq!(*state.borrow(), State::Ready);
@@ -199,14 +200,23 @@ async fn only_topics_that_were_asked_for_arrive() {
 
 #[tokio::test]
 async fn a_message_beyond_the_limit_is_passed_over() {
+    let log = Log::start();
     let mut peer = Peer::start("XPUB").await;
     let mut subscriber = Subscriber::open(&peer.endpoint, everything(), 1000);
     subscribed(&mut subscriber, &mut peer).await;
     for size in [1001, 1000, 200_000, 999] {
         peer.send(&[&vec![1; size]]);
     }
-    let sizes = next(&mut subscriber, 2).await.iter().map(|m| m[0].len()).collect::<Vec<_>>();
-    assert_eq!(sizes, [1000, 999]);
+    peer.send(&[&b""[..]; 1025]);
+    peer.send(&[b"last"]);
+    let sizes = next(&mut subscriber, 3).await.iter().map(|m| m[0].len()).collect::<Vec<_>>();
+    assert_eq!(sizes, [1000, 999, 4]);
+    // Each limit is told once, with what to do.
+    for told in ["more than 1000 bytes; raise max_message_size", "more than 1024 parts; send fewer"]
+    {
+        assert_eq!(log.count(told), 1, "{}", log.all());
+    }
+    assert_eq!(log.count("WARN"), 2, "{}", log.all());
 }
 
 #[tokio::test]
