@@ -187,7 +187,12 @@ impl Bridge {
             return (left, None);
         }
         sockets.feed = None;
-        (left, sockets.commands.take())
+        let commands = sockets.commands.take();
+        if self.config.on_last_client.is_some() {
+            // Or that command would wait for the answer to one of nobody.
+            commands.iter().for_each(|commands| commands.give_up());
+        }
+        (left, commands)
     }
 
     /// Logs when a socket comes to be connected, and when it is no more, until it is closed.
@@ -300,9 +305,9 @@ impl Handler for Bridge {
             "bridge client left"
         );
         if let (Some(commands), Some(command)) = (last, &self.config.on_last_client) {
-            // A stop waits for this: the less where nobody is there to be told.
+            // A stop waits for this, and so not for longer than a client waits that comes.
             let within = self.config.backend_check_timeout;
-            let told = commands.ask_if_ready(Bytes::from(command.clone()), within).await;
+            let told = commands.tell(Bytes::from(command.clone()), within).await;
             if let Err(error) = told {
                 let bridge = &self.config.subprotocol;
                 warn!(bridge, %error, "on_last_client was not answered");

@@ -127,17 +127,25 @@ impl Clients {
         }
     }
 
-    /// Sends the answer to a command as soon as there is room for it. A client that has left needs
+    /// Sends the answer to a command as soon as there is room for it. An asker that has left needs
     /// none.
     pub(super) async fn answer(&self, asker: &Session, encoding: Encoding, answer: &[u8]) {
-        let newest = match self.manner.routing {
-            Routing::Fanout => None,
-            Routing::Newest => self.newest(),
-        };
-        let (session, encoding) = newest.unwrap_or_else(|| (asker.clone(), encoding));
         let prefix = self.manner.response_prefix;
-        let message = encoding.message(prefix, answer, &mut Scratch::default());
-        let _ = session.send(&message, None).await;
+        let send = async |session: &Session, encoding: Encoding| {
+            let message = encoding.message(prefix, answer, &mut Scratch::default());
+            session.send(&message, None).await
+        };
+        match self.manner.routing {
+            Routing::Fanout => {
+                let _ = send(asker, encoding).await;
+            }
+            // Who does not take it is over, and so another one is the newest: the asker at last.
+            Routing::Newest => {
+                while let Some((newest, encoding)) = self.newest()
+                    && send(&newest, encoding).await.is_err()
+                {}
+            }
+        }
     }
 
     fn newest(&self) -> Option<(Session, Encoding)> {

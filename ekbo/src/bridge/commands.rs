@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Mutex, OwnedMutexGuard, watch};
-use tokio::task::JoinHandle;
+use parking_lot::Mutex;
+use tokio::sync::{Mutex as Line, OwnedMutexGuard, watch};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::endpoint::Endpoint;
@@ -16,7 +17,9 @@ use crate::zmtp::{RequestError, Requester, State};
 /// A bridge's REQ socket, and the line in front of it.
 pub(super) struct Commands {
     /// Fair: it is given to whoever has waited longest.
-    requester: Arc<Mutex<Requester>>,
+    requester: Arc<Line<Requester>>,
+    /// The last command that was sent, whether or not it is answered by now.
+    outstanding: Mutex<Option<AbortHandle>>,
     state: watch::Receiver<State>,
     timeout: Duration,
 }
@@ -26,7 +29,8 @@ impl Commands {
     pub(super) fn open(endpoint: &Endpoint, limit: usize, timeout: Duration) -> Arc<Self> {
         let requester = Requester::open(endpoint, limit);
         let state = requester.state();
-        Arc::new(Self { requester: Arc::new(Mutex::new(requester)), state, timeout })
+        let requester = Arc::new(Line::new(requester));
+        Arc::new(Self { requester, outstanding: Mutex::default(), state, timeout })
     }
 
     pub(super) fn state(&self) -> watch::Receiver<State> {
@@ -41,19 +45,28 @@ impl Commands {
         self.send(requester, command).await
     }
 
-    /// The same, unless there is no connection when its turn has come, nor within this time.
-    pub(super) async fn ask_if_ready(
+    /// The same for what nobody waits for: it is not sent without a connection, and neither that
+    /// nor the answer is waited for longer than `within`.
+    pub(super) async fn tell(
         self: &Arc<Self>,
         command: Bytes,
         within: Duration,
     ) -> Result<Bytes, RequestError> {
-        let requester = Arc::clone(&self.requester).lock_owned().await;
-        let mut state = self.state();
-        let is_ready = timeout(within, state.wait_for(|state| *state == State::Ready));
-        if !is_ready.await.is_ok_and(|outcome| outcome.is_ok()) {
-            return Err(RequestError::TimedOut);
+        let told = async {
+            let requester = Arc::clone(&self.requester).lock_owned().await;
+            let is_ready = |state: &State| *state == State::Ready;
+            self.state().wait_for(is_ready).await.map_err(|_| RequestError::Lost)?;
+            self.send(requester, command).await
+        };
+        timeout(within, told).await.unwrap_or(Err(RequestError::TimedOut))
+    }
+
+    /// Gives up the command that is outstanding, if there is one: the next is sent on a connection
+    /// of its own.
+    pub(super) fn give_up(&self) {
+        if let Some(outstanding) = self.outstanding.lock().take() {
+            outstanding.abort();
         }
-        self.send(requester, command).await
     }
 
     async fn send(
@@ -63,11 +76,12 @@ impl Commands {
     ) -> Result<Bytes, RequestError> {
         // Who comes when everybody has left finds this socket, and waits as well.
         let commands = Arc::clone(self);
-        let outstanding: JoinHandle<_> = tokio::spawn(async move {
+        let outstanding = tokio::spawn(async move {
             let answer = requester.request(command, commands.timeout).await;
             drop(requester);
             answer
         });
+        *self.outstanding.lock() = Some(outstanding.abort_handle());
         outstanding.await.unwrap_or(Err(RequestError::Lost))
     }
 }

@@ -12,7 +12,7 @@ pub(crate) enum Encoding {
     Raw,
 }
 
-/// Room for what is encoded, to be used again.
+/// Room for what is encoded, to be used again. Empty meanwhile.
 #[derive(Default)]
 pub(super) struct Scratch(Vec<u8>);
 
@@ -29,14 +29,16 @@ impl Encoding {
         payload: &[u8],
         Scratch(room): &mut Scratch,
     ) -> Message {
-        room.clear();
-        room.shrink_to(KEPT_BYTES);
         room.push(prefix);
         match self {
             Self::Cgi => escape(payload, room),
             Self::Raw => room.extend_from_slice(payload),
         }
-        Message::raw(self.kind(), room)
+        let message = Message::raw(self.kind(), room);
+        room.clear();
+        // At once: the next may be long in coming.
+        room.shrink_to(KEPT_BYTES);
+        message
     }
 
     /// A text of ours behind its prefix, never escaped.
@@ -165,10 +167,12 @@ mod tests {
     #[test]
     fn little_is_kept_of_a_large_one() {
         let mut scratch = Scratch::default();
-        Encoding::Cgi.message(b'1', &vec![0; KEPT_BYTES], &mut scratch);
-        assert!(scratch.0.capacity() > 2 * KEPT_BYTES);
-        let small = Encoding::Cgi.message(b'1', b"small", &mut scratch);
-        assert_eq!(small.payload(), b"1small");
-        assert!(scratch.0.capacity() <= 2 * KEPT_BYTES);
+        for encoding in Encoding::ALL {
+            let large = encoding.message(b'1', &vec![0; 3 * KEPT_BYTES], &mut scratch);
+            assert!(large.payload().len() > 3 * KEPT_BYTES);
+            assert!(scratch.0.capacity() <= KEPT_BYTES, "{}", scratch.0.capacity());
+            let small = encoding.message(b'1', b"small", &mut scratch);
+            assert_eq!(small.payload(), b"1small");
+        }
     }
 }

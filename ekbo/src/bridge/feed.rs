@@ -49,14 +49,14 @@ async fn pump(mut subscriber: Subscriber, joins_parts: bool, clients: Arc<Client
     let mut scratch = Scratch::default();
     loop {
         for parts in subscriber.next().await {
-            if joins_parts && parts.len() > 1 {
-                clients.publish(&parts.concat(), &mut scratch);
-            } else {
-                parts.iter().for_each(|part| clients.publish(part, &mut scratch));
+            let payloads =
+                if joins_parts && parts.len() > 1 { vec![parts.concat().into()] } else { parts };
+            for payload in payloads {
+                clients.publish(&payload, &mut scratch);
+                // Those who write have their turn: what comes all at once may be more than waits
+                // for a client that reads quickly.
+                consume_budget().await;
             }
-            // Those who write have their turn: what comes all at once may be more than waits for a
-            // client that reads quickly.
-            consume_budget().await;
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::net::{SocketAddr, TcpStream};
 
 use http::HeaderValue;
-use kuiperbelt::{Doors, Listener, Options, Server, SocketDoor};
-use tokio::runtime::Runtime;
+use kuiperbelt::{Doors, Listener, Options, Server, SlowConsumer, SocketDoor};
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 use tungstenite::client::IntoClientRequest as _;
@@ -18,6 +18,9 @@ use self::backend::{Bound, Peer};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// In bytes.
+const MORE_THAN_SOCKETS_HOLD: usize = 32 << 20;
+
 /// A bridge that runs until it is dropped.
 struct World {
     address: SocketAddr,
@@ -27,10 +30,15 @@ struct World {
 
 impl World {
     fn with(config: Config) -> Self {
-        let runtime = Runtime::new().unwrap();
+        Self::with_options(config, Options::default())
+    }
+
+    fn with_options(config: Config, options: Options) -> Self {
+        // One thread: whoever must let others have their turn is seen when it does not.
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let hub = Hub::new();
         let names = subprotocols(&config.subprotocol);
-        let door = SocketDoor::new(&hub, Bridge::new(&hub, config), Options::default());
+        let door = SocketDoor::new(&hub, Bridge::new(&hub, config), options);
         let mut doors = Doors::closed();
         doors.add_subprotocols(names, None, Arc::new(door));
         let entered = runtime.enter();
@@ -296,11 +304,13 @@ fn a_backend_that_goes_away_and_comes_back() {
 #[test]
 fn a_backend_that_is_not_there() {
     let (rep, publisher) = (Bound::rep(), Bound::publisher());
-    for (there, away) in [(&rep, publisher.endpoint()), (&publisher, rep.endpoint())] {
-        let mut config = config(Some(there), Some(there));
-        let Endpoint::Tcp { host, .. } = away else { unreachable!() };
-        // Port 1 is for nobody.
-        config.publish_endpoint = Some(Endpoint::Tcp { host, port: 1 });
+    let both = config(Some(&rep), Some(&publisher));
+    // Port 1 is for nobody.
+    let away = Some(Endpoint::Tcp { host: "127.0.0.1".into(), port: 1 });
+    for config in [
+        Config { request_endpoint: away.clone(), ..both.clone() },
+        Config { publish_endpoint: away, ..both },
+    ] {
         World::with(config).client().expect_end(1000, "nobody is there");
     }
 }
@@ -334,6 +344,87 @@ fn everything_is_for_the_newest() {
     older.expect("1f");
 }
 
+/// RB-MUL-2: an answer that the newest did not take is for who is the newest then.
+#[test]
+fn the_newest_leaves_with_answers_in_its_line() {
+    let rep = Bound::rep();
+    let mut config = without_notices(config(Some(&rep), None));
+    config.manner.routing = Routing::Newest;
+    config.max_message = MORE_THAN_SOCKETS_HOLD;
+    let options = Options { outbox_messages: 1, outbox_bytes: usize::MAX, ..Options::default() };
+    let world = World::with_options(config, options);
+    let (mut asking, mut requester) = one_client(&world, &rep);
+    let mut next = world.client();
+    wait_in_line(&mut next);
+    let mut newest = world.client();
+    wait_in_line(&mut newest);
+    // One is being written, one waits for that, and one for room.
+    for answer in [&vec![b'x'; MORE_THAN_SOCKETS_HOLD], &b"second".to_vec(), &b"third".to_vec()] {
+        asking.send("x");
+        assert_eq!(requester.asked(), "x");
+        requester.reply(answer);
+    }
+    next.send("y");
+    assert_eq!(requester.asked(), "y");
+    wait_in_line(&mut asking);
+    drop(newest);
+    world.until_there_are(2);
+    next.expect("0third");
+    requester.reply(b"fourth");
+    next.expect("0fourth");
+    // The asker is the last of them.
+    asking.send("z");
+    assert_eq!(requester.asked(), "z");
+    next.0.close(None).unwrap();
+    world.until_there_are(1);
+    requester.reply(b"fifth");
+    asking.expect("0fifth");
+}
+
+/// RB-MUL-2: what comes in many parts at once is not too much for a client that reads.
+#[test]
+fn messages_of_many_parts() {
+    const MESSAGES: usize = 20;
+    const PARTS: usize = 1024;
+    let publisher = Bound::publisher();
+    let slow_consumer = SlowConsumer::DropOldest;
+    let options = Options { outbox_messages: 1000, slow_consumer, ..Options::default() };
+    let world = World::with_options(config(None, Some(&publisher)), options);
+    let mut client = world.client();
+    let (mut subscriber, _) = publisher.accept_subscriber();
+    let reader = std::thread::spawn(move || {
+        for number in 0..MESSAGES {
+            for _ in 0..PARTS {
+                client.expect(&format!("1{number}"));
+            }
+        }
+    });
+    for number in 0..MESSAGES {
+        subscriber.send(&vec![number.to_string().as_bytes(); PARTS]);
+    }
+    reader.join().unwrap();
+}
+
+/// An answer beyond a limit: which one, and what to do.
+#[test]
+fn an_answer_that_is_too_large() {
+    let rep = Bound::rep();
+    let world = World::with(config(Some(&rep), None));
+    for (parts, limit) in [
+        (
+            vec![&vec![b'x'; (1 << 20) + 1][..]],
+            "1048576 bytes; raise max_message_size, or send less at once",
+        ),
+        (vec![&b""[..]; 1025], "1024 parts; send fewer and larger ones"),
+    ] {
+        let (mut client, mut requester) = one_client(&world, &rep);
+        client.send("x");
+        assert_eq!(requester.asked(), "x");
+        requester.send(&[&[&b""[..]], &parts[..]].concat());
+        client.expect_end(1009, &format!("the answer of the backend has more than {limit}"));
+    }
+}
+
 /// RB-BRG-5, RB-BRG-7: nobody left, nothing open, and the backend is told.
 #[test]
 fn the_last_client_leaves() {
@@ -353,6 +444,34 @@ fn the_last_client_leaves() {
         assert_eq!(requester.receive(), None);
         assert_eq!(subscriber.receive(), None);
     }
+}
+
+/// RB-BRG-7: the last command does not wait for the answer to one of nobody, nor does a stop wait
+/// long for its own.
+#[test]
+fn the_last_client_leaves_with_a_command_outstanding() {
+    let rep = Bound::rep();
+    let world = World::with(Config {
+        on_last_client: Some("stop".into()),
+        backend_check_timeout: Duration::from_millis(300),
+        request_timeout: Duration::from_secs(3600),
+        ..config(Some(&rep), None)
+    });
+    let (mut client, mut mute) = one_client(&world, &rep);
+    client.send("slow");
+    assert_eq!(mute.asked(), "slow");
+    drop(client);
+    assert_eq!(mute.receive(), None);
+    let mut requester = rep.accept();
+    assert_eq!(requester.asked(), "stop");
+    // There is one outstanding still, for whoever comes now.
+    let mut newcomer = world.client();
+    newcomer.send("next");
+    wait_in_line(&mut newcomer);
+    requester.reply(b"late");
+    assert_eq!(requester.asked(), "next");
+    requester.reply(b"ok");
+    newcomer.expect("0ok");
 }
 
 /// RB-BRG-2

@@ -176,6 +176,23 @@ fn a_stop_while_the_profiler_is_away() {
     assert!(since.elapsed() < PATIENCE / 2, "{:?}", since.elapsed());
 }
 
+/// RB-BRG-7: nor does one that answers neither what was asked nor what is asked last.
+#[test]
+fn a_stop_while_the_profiler_is_mute() {
+    let rbkit = Rbkit::start();
+    let last = json!({"on_last_client": "stop_memory_profile"});
+    let mut ekbo = bridged_with(&rbkit, last).start();
+    rbkit.tell("mute");
+    let mut client = enter(&ekbo);
+    client.asks("ping");
+    rbkit.wait_for_command("ping");
+    let since = Stopwatch::start();
+    ekbo.signal(Signal::Term);
+    client.expect_farewell(1001, "going away");
+    assert_eq!(ekbo.wait_exit().code(), Some(0));
+    assert!(since.elapsed() < PATIENCE / 2, "{:?}", since.elapsed());
+}
+
 /// RB-D-11, RB-KAL-1: pings come at the interval and are numbered; who does not answer them, and
 /// says nothing else, is closed.
 #[test]
