@@ -2,6 +2,7 @@
 //! what of a request may be shown in them.
 
 pub(crate) mod lines;
+pub(crate) mod url;
 
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};

@@ -34,6 +34,7 @@ use self::failure::Failure;
 use self::request_head::RequestHead;
 use self::tunnel::carry;
 use self::upload::{Source, room};
+use crate::log::url;
 use crate::network::Network;
 use crate::outbound::{Address, Connector, Keeping, Origin, Pool, Socket};
 
@@ -205,7 +206,7 @@ impl fmt::Debug for Upstream {
 
 /// Logs why a request has no answer, or not all of one.
 fn report(head: &RequestHead, failure: &Failure, is_cut_off: bool) {
-    let url = String::from_utf8_lossy(&head.target);
+    let url = url::shown(&head.target);
     if failure.is_clients() {
         debug!(url = &*url, error = %failure, cut_off = is_cut_off, "upstream request failed");
     } else {

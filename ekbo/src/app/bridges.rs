@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderValue, StatusCode};
+use http::header::{CONNECTION, ORIGIN, UPGRADE};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use kuiperbelt::{Doors, End, Hub, Lead, Options, Service, SlowConsumer, SocketDoor, answer};
+use tracing::info;
 
 use crate::bridge::{self, Bridge, Encoding, Manner, Routing};
 use crate::config::{self, Config, PayloadEncoding};
@@ -63,7 +64,17 @@ fn meant(bridge: &config::Bridge) -> bridge::Config {
 /// Most is as the bridge says, and nothing is compressed, as it never was. What is not said is as
 /// for all clients.
 fn options(config: &Config, bridge: &config::Bridge) -> Options {
-    let origins = bridge.allowed_origins.clone();
+    let (origins, name) = (bridge.allowed_origins.clone(), bridge.subprotocol.clone());
+    let welcomes = move |headers: &HeaderMap| {
+        let is_welcome = origins.welcomes(headers);
+        if !is_welcome {
+            let origin =
+                headers.get(ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes()));
+            let origin = origin.as_deref();
+            info!(bridge = name, origin, reason = "foreign origin", "bridge client denied");
+        }
+        is_welcome
+    };
     Options {
         max_message: bridge.max_message_size.unwrap_or(usize::MAX),
         outbox_messages: bridge.queue_messages,
@@ -72,7 +83,7 @@ fn options(config: &Config, bridge: &config::Bridge) -> Options {
         ping_interval: bridge.ping_interval,
         pong_timeout: bridge.pong_timeout,
         write_timeout: config.write_timeout,
-        origin: Box::new(move |headers| origins.welcomes(headers)),
+        origin: Box::new(welcomes),
         ..Options::default()
     }
 }

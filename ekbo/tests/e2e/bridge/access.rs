@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::harness::{Ekbo, LogLine, Rbkit, eventually};
+use super::super::harness::{Answer, Backend, Client, Ekbo, LogLine, Rbkit, eventually, free_port};
 use super::{OK, bridged, bridged_with, departures, enter, visitor};
 
 /// RB-D-14: pages of other hosts may not connect, unless they are allowed; programs, which have no
@@ -100,13 +100,53 @@ fn tokens_are_not_told() {
     }
     departures(&ekbo, 2);
     ekbo.get("/ping?last");
-    let tells = |ekbo: &Ekbo, part: &str| {
-        ekbo.log().iter().any(|line| format!("{} {}", line.message, line.fields).contains(part))
-    };
     eventually("the last request in the log", || tells(&ekbo, "/ping?last"));
     assert!(!tells(&ekbo, TOKEN), "{:?}", ekbo.log());
     let is_access = |line: &LogLine| line.fields["url"].to_string().contains("/profiler");
     assert!(!ekbo.log().iter().any(is_access), "{:?}", ekbo.log());
+}
+
+/// Nor is one that comes to no bridge, as its client has misspelt the subprotocol: where the URL is
+/// logged it is masked.
+#[test]
+fn tokens_that_come_to_nobody_are_not_told() {
+    const TOKEN: &str = "s3cr3t";
+    let rbkit = Rbkit::start();
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    let application = Backend::plan().on("/profiler", Answer::status(400)).start();
+    let bridge = || bridged_with(&rbkit, json!({"token": TOKEN}));
+    for (plan, expected) in [
+        (bridge(), 404),
+        (bridge().set("upstream", &application.url("")), 400),
+        (bridge().set("upstream", &nobody), 502),
+    ] {
+        let ekbo = plan.argument("-log-level=debug").start();
+        let mistaken = Client::to(&ekbo).path("/profiler").protocols("rbkitt");
+        let refused = mistaken.query(&format!("a=b&%74oken={TOKEN}&token={TOKEN}")).refused();
+        assert_eq!(refused.status, expected);
+        let access = ekbo.wait_for_log("access");
+        assert_eq!(access.fields["url"], "/profiler?a=b&%74oken=****&token=****");
+        assert!(!tells(&ekbo, TOKEN), "{:?}", ekbo.log());
+        assert_eq!(ekbo.log_contains("upstream request failed"), expected == 502);
+    }
+}
+
+/// Who is not let in is told with its bridge.
+#[test]
+fn denials_are_told() {
+    let rbkit = Rbkit::start();
+    let ekbo = bridged_with(&rbkit, json!({"token": "t"})).start();
+    assert_eq!(visitor(&ekbo).refused().status, 401);
+    let denied = ekbo.wait_for_log("bridge client denied");
+    assert_eq!(denied.fields["bridge"], "rbkit");
+    let ekbo = bridged(&rbkit);
+    assert_eq!(visitor(&ekbo).origin("http://elsewhere").refused().status, 403);
+    let denied = ekbo.wait_for_log("bridge client denied");
+    assert_eq!(
+        (&denied.fields["bridge"], &denied.fields["reason"]),
+        (&json!("rbkit"), &json!("foreign origin"))
+    );
+    assert_eq!(denied.fields["origin"], "http://elsewhere");
 }
 
 /// Clients that come and leave are told, with what they asked and lost.
@@ -127,4 +167,9 @@ fn what_is_told() {
     assert_eq!(left.fields["bridge"], "rbkit");
     assert_eq!(left.fields["commands"], 3);
     assert_eq!(left.fields["dropped"], 0);
+}
+
+/// Whether there is such a thing in a message of the log or in a field.
+fn tells(ekbo: &Ekbo, part: &str) -> bool {
+    ekbo.log().iter().any(|line| format!("{} {}", line.message, line.fields).contains(part))
 }
