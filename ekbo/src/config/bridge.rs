@@ -15,7 +15,8 @@ pub(crate) struct Bridge {
     /// A token (RFC 9110 section 5.6.2). With `.raw` behind it, it means the same bridge with
     /// `PayloadEncoding::Raw`.
     pub(crate) subprotocol: String,
-    /// One that `path::fault` finds no fault with, compared as a whole; `None`: any.
+    /// One that `path::fault` finds no fault with; if it ends in `/`, it is that of its whole
+    /// subtree. `None`: any.
     pub(crate) path: Option<String>,
     /// Of the two there is at least one.
     pub(crate) request_endpoint: Option<Endpoint>,
@@ -41,8 +42,9 @@ pub(crate) struct Bridge {
     pub(crate) unavailable_reason: String,
     /// Longer than 0.
     pub(crate) request_timeout: Duration,
-    /// Without any, all are allowed.
+    /// None is empty or has a zero byte. Without any, all are allowed.
     pub(crate) allowed_commands: Vec<String>,
+    /// The same holds for it.
     pub(crate) on_last_client: Option<String>,
     pub(crate) allowed_origins: AllowedOrigins,
     /// Each of them lets a client in; without any, everybody is.

@@ -270,7 +270,7 @@ pub(crate) const BRIDGE_KEYS: &[Key] = &[
          payloads as they are in binary messages",
     ),
     Key::new("path", Kind::Text, "\"\"")
-        .means("path of the handshakes that are taken; empty is any"),
+        .means("path of the handshakes that are taken; one that ends in / takes its whole subtree, empty is any"),
     Key::new("request_endpoint", Kind::AnyText, "tcp://127.0.0.1:5556").means(
         "where the backend's REP listens for commands, tcp://HOST:PORT or ipc:///PATH; empty \
          means there is none, and commands are answered with Close 1003",
@@ -312,7 +312,8 @@ pub(crate) const BRIDGE_KEYS: &[Key] = &[
     )
     .means("reason of that close, at most 123 bytes"),
     Key::new("request_timeout", Kind::Duration, "30s").means(
-        "longest wait for the response to a command; then whoever asked is closed (Close 1011)",
+        "longest wait for the response to a command, from when its turn has come; then whoever \
+         asked is closed (Close 1011), as when the connection to the backend is lost",
     ),
     Key::new("allowed_commands", Kind::Texts, "\"\"")
         .means("commands that clients may send, others are closed (Close 1008); empty allows all"),
@@ -327,8 +328,8 @@ pub(crate) const BRIDGE_KEYS: &[Key] = &[
          answered 401; a list allows rotation; empty lets everybody in",
     ),
     Key::new("max_message_size", Kind::Size, "64MiB").means(
-        "largest command of a client (Close 1009 beyond) and largest message of the backend; 0 is \
-         unlimited",
+        "largest command of a client and response of the backend (Close 1009 beyond), and largest \
+         message that is published (passed over beyond); 0 is unlimited",
     ),
     Key::new("client_queue.messages", Kind::Positive, "1000").means(
         "messages that wait per client, at least 1; beyond, the oldest of what was published is \

@@ -30,7 +30,8 @@ pub(super) fn bridges(
         if let Some(index) = bridges.iter().position(|other| meet(other, &bridge)) {
             let other = entries[index].full_name("subprotocol");
             let problem = format!(
-                "{:?} is taken by {other} on this path; give each its own, or paths that differ",
+                "{:?} is taken by {other} on this path; give each its own, or paths that do not \
+                 meet (one that ends in / takes its whole subtree)",
                 bridge.subprotocol
             );
             return Err(entry.fault("subprotocol", problem));
@@ -52,7 +53,13 @@ fn meet(one: &Bridge, other: &Bridge) -> bool {
     };
     let shares_name =
         one.subprotocol == other.subprotocol || is_raw_of(one, other) || is_raw_of(other, one);
-    shares_name && (one.path.is_none() || other.path.is_none() || one.path == other.path)
+    let has_subtree =
+        |one: &str, other: &str| one == other || one.ends_with('/') && other.starts_with(one);
+    let shares_path = match (&one.path, &other.path) {
+        (Some(one), Some(other)) => has_subtree(one, other) || has_subtree(other, one),
+        _ => true,
+    };
+    shares_name && shares_path
 }
 
 fn bridge(entry: &Settings) -> Result<Bridge, ConfigError> {
@@ -98,8 +105,8 @@ fn bridge(entry: &Settings) -> Result<Bridge, ConfigError> {
         unavailable_code: close_code(entry)?,
         unavailable_reason: reason(entry)?,
         request_timeout: time(entry, "request_timeout")?,
-        allowed_commands: entry.texts("allowed_commands").to_vec(),
-        on_last_client: entry.text("on_last_client").map(Into::into),
+        allowed_commands: commands(entry, "allowed_commands", entry.texts("allowed_commands"))?,
+        on_last_client: commands(entry, "on_last_client", entry.text("on_last_client"))?.pop(),
         allowed_origins: allowed_origins(entry)?,
         token: tokens(entry, "token")?,
         max_message_size: limit(entry, "max_message_size")?,
@@ -144,6 +151,23 @@ fn prefix(entry: &Settings, name: &'static str) -> Result<u8, ConfigError> {
             Err(entry.fault(name, problem))
         }
     }
+}
+
+/// Texts as a client's commands are compared with them, up to their first zero byte.
+fn commands<T: AsRef<str>>(
+    entry: &Settings,
+    name: &'static str,
+    texts: impl IntoIterator<Item = T>,
+) -> Result<Vec<String>, ConfigError> {
+    let command = |text: T| {
+        let text = text.as_ref();
+        if text.contains('\0') {
+            let problem = format!("{text:?} has a zero byte, where a command ends; leave it out");
+            return Err(entry.fault(name, problem));
+        }
+        Ok(text.to_owned())
+    };
+    texts.into_iter().map(command).collect()
 }
 
 fn close_code(entry: &Settings) -> Result<CloseCode, ConfigError> {

@@ -169,6 +169,15 @@ fn mistakes() {
             "backend_check_timeout: 0 would leave no time; write for example 1s",
         ),
         (
+            "allowed_commands: [ping, \"ping\\0x\"]",
+            "allowed_commands: \"ping\\0x\" has a zero byte, where a command ends; leave it out",
+        ),
+        ("allowed_commands: [ping, '']", "allowed_commands: an item of the list is empty"),
+        (
+            "on_last_client: \"\\0stop\"",
+            "on_last_client: \"\\0stop\" has a zero byte, where a command ends; leave it out",
+        ),
+        (
             "unavailable_code: 1005",
             "unavailable_code: 1005 is no code that may be sent; write 1000, or one from 3000 to 4999",
         ),
@@ -215,13 +224,18 @@ fn a_handshake_has_one_bridge() {
         ("subprotocol: a, path: /x", "subprotocol: a"),
         ("subprotocol: a", "subprotocol: a, path: /x"),
         ("subprotocol: a, path: /x", "subprotocol: a.raw, path: /x"),
+        ("subprotocol: a, path: /x/", "subprotocol: a, path: /x/"),
+        ("subprotocol: a, path: /x/", "subprotocol: a, path: /x/y"),
+        ("subprotocol: a, path: /x/y/z", "subprotocol: a.raw, path: /x/"),
+        ("subprotocol: a, path: /", "subprotocol: a, path: /x"),
     ] {
         let name = second.split([' ', ',']).nth(1).unwrap();
         assert_eq!(
             error(&format!("bridges: [{{subprotocol: b}}, {{{first}}}, {{{second}}}]")),
             format!(
                 "config.yml:1: bridges[2].subprotocol: {name:?} is taken by bridges[1].subprotocol \
-                 on this path; give each its own, or paths that differ"
+                 on this path; give each its own, or paths that do not meet (one that ends in / \
+                 takes its whole subtree)"
             )
         );
     }
@@ -230,6 +244,8 @@ fn a_handshake_has_one_bridge() {
         ("subprotocol: a", "subprotocol: a.raw.raw"),
         ("subprotocol: a, path: /x", "subprotocol: a, path: /y"),
         ("subprotocol: a, path: /x", "subprotocol: a.raw, path: /x/"),
+        ("subprotocol: a, path: /x", "subprotocol: a, path: /x/y"),
+        ("subprotocol: a, path: /x/", "subprotocol: a, path: /xy"),
     ] {
         assert_eq!(config(&format!("bridges: [{{{first}}}, {{{second}}}]")).bridges.len(), 2);
     }
