@@ -206,7 +206,7 @@ pub(crate) enum ConfigError {
         "load config error: environment: {name} and {alias} both set {key}, but differ; \
          unset one of them"
     )]
-    Variables { name: String, alias: String, key: &'static str },
+    Variables { name: String, alias: String, key: String },
 }
 
 /// Something that does not keep the server from starting.
@@ -219,6 +219,8 @@ pub(crate) struct Warning {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WarningKind {
     UnknownKey,
+    /// One that begins as ours do; it may be somebody else's.
+    UnknownVariable,
     /// A callback URL that cannot be called.
     CallbackUrl,
     PathNeverMatches,

@@ -44,6 +44,11 @@ impl Environment {
         self.variables.get(name).map(String::as_str)
     }
 
+    /// Of all variables, in no order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.variables.keys().map(String::as_str)
+    }
+
     /// `None` when the system does not tell.
     pub(crate) fn hostname(&self) -> Option<&str> {
         self.hostname.as_deref()

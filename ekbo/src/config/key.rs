@@ -64,9 +64,17 @@ impl Key {
 
     /// The environment variable that every key of `KEYS` has.
     pub(crate) fn variable(&self) -> String {
-        format!("EKBO_{}", self.name.to_uppercase().replace('.', "_"))
+        format!("{PREFIX}{}", in_variable(self.name))
+    }
+
+    /// The environment variable of a key of the map that this key of `KEYS` wants.
+    pub(crate) fn variable_below(&self, key: &Self) -> String {
+        format!("{}_{}", self.variable(), in_variable(key.name))
     }
 }
+
+/// What the names of all environment variables of keys begin with.
+pub(crate) const PREFIX: &str = "EKBO_";
 
 /// In the order `ekbo config` prints them: keys of one section stand together.
 pub(crate) const KEYS: &[Key] = &[
@@ -355,6 +363,18 @@ pub(crate) fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {
     keys.iter().find(|key| key.name == name)
 }
 
+/// Every environment variable that sets a key.
+pub(crate) fn variables() -> impl Iterator<Item = String> {
+    KEYS.iter().flat_map(|key| {
+        let below = match key.kind {
+            Kind::Entry(keys) => keys,
+            _ => &[],
+        };
+        let below = below.iter().map(|below| key.variable_below(below));
+        [key.variable()].into_iter().chain(key.alias.map(str::to_owned)).chain(below)
+    })
+}
+
 /// Whether keys live below this name, as below `callback.retry`.
 pub(crate) fn is_section(keys: &[Key], name: &str) -> bool {
     let below = |key: &Key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
@@ -373,6 +393,11 @@ pub(crate) fn nearest(keys: &'static [Key], name: &str) -> &'static str {
     names.chain(sections).min_by_key(|known| distance(known)).unwrap_or_default()
 }
 
+/// The name of a key as a part of that of a variable.
+fn in_variable(name: &str) -> String {
+    name.to_uppercase().replace('.', "_")
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -386,8 +411,9 @@ mod tests {
         let mut seen = HashSet::new();
         for key in KEYS {
             assert!(seen.insert(key.name.to_owned()), "{}", key.name);
-            assert!(seen.insert(key.variable()), "{}", key.name);
-            assert!(key.alias.is_none_or(|alias| seen.insert(alias.into())), "{}", key.name);
+        }
+        for variable in variables() {
+            assert!(seen.insert(variable.clone()), "{variable}");
         }
         for keys in ALL {
             let names: HashSet<&str> = keys.iter().map(|key| key.name).collect();
@@ -464,6 +490,11 @@ mod tests {
     fn variables_follow_from_names() {
         assert_eq!(find(KEYS, "callback.timeout").unwrap().variable(), "EKBO_CALLBACK_TIMEOUT");
         assert_eq!(find(KEYS, "path.connect").unwrap().alias, Some("EKBO_CONNECT_PATH"));
+        let all: Vec<String> = variables().collect();
+        for name in ["EKBO_CALLBACK_TIMEOUT", "EKBO_CONNECT_PATH", "EKBO_UPSTREAM_CONNECT_TIMEOUT"]
+        {
+            assert!(all.iter().any(|variable| variable == name), "{name}");
+        }
         assert!(find(KEYS, "callback").is_none());
     }
 

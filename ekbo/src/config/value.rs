@@ -15,7 +15,8 @@ use crate::secret::{MASK, is_secret_header};
 
 /// A value of the right type. Texts are never empty, but for those that may be, nor are lists of
 /// them.
-#[cfg_attr(test, derive(Debug, PartialEq, Eq))]
+#[derive(PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
 pub(super) enum Value {
     Text(String),
     Duration(Duration),

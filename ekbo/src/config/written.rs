@@ -1,22 +1,26 @@
 //! Stage one: what was written. For every key a value of the right type, and where it comes from.
 //!
-//! Order: flag, environment, file, default. How YAML is walked is in `reader.rs`; what the values
-//! mean, and whether they fit together, is decided in `meant.rs`.
+//! Order: flag, environment, file, default. The part of the environment is in `written/variables.rs`;
+//! how YAML is walked is in `reader.rs`; what the values mean, and whether they fit together, is
+//! decided in `meant.rs`.
+
+mod variables;
 
 use std::rc::Rc;
 use std::time::Duration;
 use std::{fmt, iter};
 
 use super::environment::Environment;
-use super::key::{self, KEYS, Key};
+use super::key::{KEYS, Key};
 use super::reader::Reader;
 use super::value::{self, Value};
-use super::yaml::{self, Content, Node, Scalar};
+use super::yaml::{self, Content};
 use super::{ConfigError, Warning, WarningKind, template};
 use crate::flags::Flags;
 
 /// A value (`None`: not set, and without default) and its source.
-#[cfg_attr(test, derive(Debug, PartialEq, Eq))]
+#[derive(PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
 struct Setting {
     value: Option<Value>,
     source: Source,
@@ -55,7 +59,8 @@ impl fmt::Display for Source {
 
 /// The settings of the whole configuration, or those of one map with keys of its own, such as
 /// `upstream` or each in the list `hubs`.
-#[cfg_attr(test, derive(Debug, PartialEq, Eq))]
+#[derive(PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
 pub(super) struct Settings {
     keys: &'static [Key],
     /// One per key, in their order.
@@ -73,7 +78,7 @@ pub(super) struct File<'a> {
 }
 
 impl Settings {
-    /// Gathers the settings; unknown keys of the file become warnings.
+    /// Gathers the settings; unknown keys and variables become warnings.
     pub(super) fn gather(
         file: Option<&File<'_>>,
         environment: &Environment,
@@ -85,6 +90,8 @@ impl Settings {
             None => Vec::new(),
         };
         warnings.extend(settings.apply_environment(environment)?);
+        let template = file.map_or("", |file| file.text);
+        warnings.extend(variables::unknown(environment, template));
         settings.apply_flags(flags);
         Ok((settings, warnings))
     }
@@ -243,7 +250,7 @@ impl Settings {
                     lines.extend(entries.iter().flat_map(|entry| entry.item(&indent)));
                 }
                 Some(Value::Entry(entry)) => {
-                    let below = entry.lines(false).into_iter();
+                    let below = entry.lines(annotated).into_iter();
                     lines.extend(below.map(|line| format!("{indent}  {line}")));
                 }
                 _ => {}
@@ -258,6 +265,30 @@ impl Settings {
         let starts = iter::once("- ").chain(iter::repeat("  "));
         let lines = starts.zip(self.lines(false));
         lines.map(|(start, line)| format!("{indent}  {start}{line}")).collect()
+    }
+
+    fn is_set_to(&self, name: &str, value: &Value) -> bool {
+        self.setting(name).value.as_ref() == Some(value)
+    }
+
+    /// The map of a key; one with defaults that begins at `source`, if it was not set.
+    fn entry_or_new(
+        &mut self,
+        key: &'static Key,
+        keys: &'static [Key],
+        source: &Source,
+    ) -> Result<&mut Self, ConfigError> {
+        let position = self.position(key.name);
+        let setting = &mut self.settings[position];
+        if setting.value.is_none() {
+            let entry = Self::defaults(keys, key.name.into(), source.clone())?;
+            let value = Some(Value::Entry(Box::new(entry)));
+            *setting = Setting { value, source: source.clone() };
+        }
+        match &mut setting.value {
+            Some(Value::Entry(entry)) => Ok(entry),
+            _ => unreachable!("KEYS gives {} another kind than entry", key.name),
+        }
     }
 
     fn setting(&self, name: &str) -> &Setting {
@@ -295,29 +326,6 @@ impl Settings {
         Ok(reader.into_warnings())
     }
 
-    fn apply_environment(
-        &mut self,
-        environment: &Environment,
-    ) -> Result<Vec<Warning>, ConfigError> {
-        let mut warnings = Vec::new();
-        for key in KEYS {
-            let Some((variable, text)) = variable_of(key, environment)? else {
-                continue;
-            };
-            let source = Source::Environment(variable);
-            let node = environment_node(key, text)
-                .map_err(|problem| fault_at(source.clone(), key, problem))?;
-            let place = |_| source.clone();
-            let mut reader = Reader::new(&place);
-            let value = reader.value(key, key.name, &node)?;
-            warnings.extend(reader.into_warnings());
-            if let Some(value) = value {
-                self.set(key.name, value, source);
-            }
-        }
-        Ok(warnings)
-    }
-
     /// KB-CLI-5: `-sock` replaces the socket, otherwise `-port` the port.
     fn apply_flags(&mut self, flags: &Flags) {
         for (name, flag, text) in [("sock", "-sock", &flags.sock), ("port", "-port", &flags.port)] {
@@ -337,40 +345,6 @@ fn default_of(key: &'static Key) -> Result<Option<Value>, ConfigError> {
 
 fn fault_at(place: Source, key: &'static Key, problem: String) -> ConfigError {
     ConfigError::Value { place, key: key.name.into(), problem }
-}
-
-/// The variable that sets the key; one that is set to nothing does not count.
-fn variable_of<'a>(
-    key: &'static Key,
-    environment: &'a Environment,
-) -> Result<Option<(String, &'a str)>, ConfigError> {
-    let set = |variable: String| {
-        let text = environment.variable(&variable).filter(|text| !text.is_empty())?;
-        Some((variable, text))
-    };
-    match (set(key.variable()), key.alias.and_then(|alias| set(alias.into()))) {
-        (Some((name, text)), Some((alias, other))) if text != other => {
-            Err(ConfigError::Variables { name, alias, key: key.name })
-        }
-        (own, alias) => Ok(own.or(alias)),
-    }
-}
-
-/// A text stands for itself unless it is quoted as a whole; lists and maps are YAML flow.
-fn environment_node(key: &Key, text: &str) -> Result<Node, String> {
-    let flow = match key.kind {
-        key::Kind::Headers | key::Kind::Entries(_) => true,
-        key::Kind::Texts => text.starts_with('['),
-        key::Kind::Entry(_) => text.starts_with('{'),
-        _ => false,
-    };
-    let quoted = |quote| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
-    if flow || quoted('"') || quoted('\'') {
-        let node = yaml::parse(text).map_err(|error| error.problem)?;
-        return node.ok_or_else(|| "expected a value, found none".into());
-    }
-    let scalar = Scalar { text: text.trim().into(), plain: true };
-    Ok(Node { line: 1, content: Content::Scalar(scalar) })
 }
 
 #[cfg(test)]

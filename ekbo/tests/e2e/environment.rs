@@ -1,7 +1,7 @@
 //! Keys of the configuration from the environment: their names and aliases, and who wins
 //! against whom.
 
-use super::harness::{Backend, Client, Ekbo};
+use super::harness::{Backend, Client, Ekbo, EkboPlan};
 
 /// KB-CFG-9, KB-CFG-1: the names of the original's image, and the keys they stand for.
 const ALIASES: [(&str, &str, &str); 21] = [
@@ -109,6 +109,9 @@ fn every_key_is_a_variable() {
         ("EKBO_HANDSHAKE_TIMEOUT", "handshake_timeout", "9s"),
         ("EKBO_OUTBOX_MESSAGES", "outbox.messages", "77"),
         ("EKBO_CALLBACK_RETRY_BASE", "callback.retry.base", "3s"),
+        ("EKBO_UPSTREAM_URL", "upstream.url", "http://application:3000"),
+        ("EKBO_UPSTREAM_CONNECT_TIMEOUT", "upstream.connect_timeout", "4s"),
+        ("EKBO_UPSTREAM_RESPONSE_TIMEOUT", "upstream.response_timeout", "6s"),
     ];
     let plan = keys
         .iter()
@@ -116,6 +119,7 @@ fn every_key_is_a_variable() {
     let effective = plan.effective();
     for (name, key, value) in keys {
         assert_eq!(effective.value(key), value, "{name}");
+        assert!(effective.source(key).contains(name), "{name}: {}", effective.source(key));
     }
 }
 
@@ -170,6 +174,19 @@ fn a_wrong_value_is_told_with_its_variable() {
         let stderr = Ekbo::command_line([]).environment(name, value).fails_to_start(1);
         assert!(stderr.contains("load config error") && stderr.contains(name), "{name}: {stderr}");
     }
+}
+
+/// Surface, head: a variable that only looks like ours is told of, and stops nothing.
+#[test]
+fn an_unknown_variable_is_told_of() {
+    let plan = |plan: EkboPlan| plan.environment("EKBO_UPSTRAEM", "http://application");
+    let warning = "environment: EKBO_UPSTRAEM is no variable of ours and sets nothing; did you \
+                   mean EKBO_UPSTREAM?";
+    let checked = plan(Ekbo::alone()).command("check").run();
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    assert!(checked.stderr.contains(warning), "{checked:?}");
+    let ekbo = plan(Ekbo::alone()).start();
+    assert_eq!(ekbo.wait_for_log(warning).message, warning);
 }
 
 /// Surface 1: secrets are masked in what `ekbo config` prints.

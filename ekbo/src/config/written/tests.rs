@@ -251,9 +251,20 @@ fn the_print_of_hubs() {
 fn the_print_of_an_upstream() {
     for text in ["http://me:hidden@h", "{url: \"http://me:hidden@h\"}"] {
         let print = settings(&format!("upstream: {text}\n")).to_yaml();
-        let expected = "\nupstream:  # file config.yml:1\n  url: \"http://****@h\"\n  \
-                        connect_timeout: 5s\n  response_timeout: 1m\n";
-        assert!(print.contains(expected), "{expected} is not in\n{print}");
+        let lines: Vec<&str> = print
+            .lines()
+            .skip_while(|line| !line.starts_with("upstream:"))
+            .filter(|line| !line.starts_with("  # "))
+            .take(4)
+            .collect();
+        let expected = [
+            "upstream:  # file config.yml:1",
+            "  url: \"http://****@h\"  # file config.yml:1",
+            "  connect_timeout: 5s  # default",
+            "  response_timeout: 1m  # default",
+        ];
+        assert_eq!(lines, expected, "{print}");
+        assert!(print.contains("\n  # longest wait for a connection to it; then 504\n"), "{print}");
         let masked = "upstream: {url: \"http://****@h\"}";
         assert_eq!(settings(&print).lines(false), settings(masked).lines(false));
     }
@@ -283,6 +294,128 @@ fn an_upstream_from_the_environment() {
         "load config error: environment EKBO_UPSTREAM: upstream.connect_timeout: \"2\" has no \
          unit; write 2s"
     );
+}
+
+/// Surface, head: each key of an upstream is a variable as well, in the place of that key alone.
+#[test]
+fn the_keys_of_an_upstream_from_the_environment() {
+    let file = "upstream: {url: http://file, connect_timeout: 1s}";
+    let timeout = ("EKBO_UPSTREAM_CONNECT_TIMEOUT", "2s");
+    for (file, variables, url, connect_timeout, response_timeout) in [
+        (file, &[timeout][..], "http://file", 2, 60),
+        (file, &[("EKBO_UPSTREAM_URL", "http://h"), timeout], "http://h", 2, 60),
+        (
+            file,
+            &[("EKBO_UPSTREAM_URL", ""), ("EKBO_UPSTREAM_RESPONSE_TIMEOUT", "7s")],
+            "http://file",
+            1,
+            7,
+        ),
+        (file, &[("EKBO_UPSTREAM", "http://h"), timeout], "http://h", 2, 60),
+        (
+            file,
+            &[("EKBO_UPSTREAM", "{url: http://h, connect_timeout: 2000ms}"), timeout],
+            "http://h",
+            2,
+            60,
+        ),
+        (
+            "",
+            &[("EKBO_UPSTREAM", "http://h"), ("EKBO_UPSTREAM_URL", "'http://h'")],
+            "http://h",
+            5,
+            60,
+        ),
+        ("", &[("EKBO_UPSTREAM_URL", "unix:/s")], "unix:/s", 5, 60),
+        ("upstream: {response_timeout: 8s}", &[("EKBO_UPSTREAM_URL", "unix:/s")], "unix:/s", 5, 8),
+    ] {
+        let (settings, warnings) = gather(file, variables).unwrap();
+        let upstream = settings.entry("upstream").unwrap();
+        let seconds = |name| upstream.duration(name).as_secs();
+        assert_eq!(warnings, [""; 0]);
+        assert_eq!(upstream.text("url"), Some(url), "{variables:?}");
+        assert_eq!(seconds("connect_timeout"), connect_timeout, "{variables:?}");
+        assert_eq!(seconds("response_timeout"), response_timeout, "{variables:?}");
+    }
+    let (settings, _) = gather(file, &[("EKBO_UPSTREAM_URL", "http://h")]).unwrap();
+    let print = settings.to_yaml();
+    for line in [
+        "upstream:  # file config.yml:1",
+        "  url: \"http://h\"  # environment EKBO_UPSTREAM_URL",
+        "  connect_timeout: 1s  # file config.yml:1",
+    ] {
+        assert!(print.lines().any(|printed| printed == line), "{line} is not in\n{print}");
+    }
+    let (settings, _) = gather("", &[timeout]).unwrap();
+    let variable = Source::Environment("EKBO_UPSTREAM_CONNECT_TIMEOUT".into());
+    assert_eq!(settings.source("upstream"), &variable);
+    assert_eq!(
+        settings.entry("upstream").unwrap().fault("url", "is missing").to_string(),
+        "load config error: environment EKBO_UPSTREAM_CONNECT_TIMEOUT: upstream.url: is missing"
+    );
+}
+
+#[test]
+fn mistakes_in_the_variables_of_an_upstream() {
+    for (variables, problem) in [
+        (
+            &[("EKBO_UPSTREAM", "http://a"), ("EKBO_UPSTREAM_URL", "http://b")][..],
+            "environment: EKBO_UPSTREAM and EKBO_UPSTREAM_URL both set upstream.url, but differ; \
+             unset one of them",
+        ),
+        (
+            &[
+                ("EKBO_UPSTREAM", "{url: http://a, connect_timeout: 1s}"),
+                ("EKBO_UPSTREAM_CONNECT_TIMEOUT", "2s"),
+            ],
+            "environment: EKBO_UPSTREAM and EKBO_UPSTREAM_CONNECT_TIMEOUT both set \
+             upstream.connect_timeout, but differ; unset one of them",
+        ),
+        (
+            &[("EKBO_UPSTREAM_CONNECT_TIMEOUT", "2")],
+            "environment EKBO_UPSTREAM_CONNECT_TIMEOUT: upstream.connect_timeout: \"2\" has no \
+             unit; write 2s",
+        ),
+        (
+            &[("EKBO_UPSTREAM_URL", "'a\\'b'")],
+            "environment EKBO_UPSTREAM_URL: upstream.url: not valid YAML: ",
+        ),
+    ] {
+        let error = gather("", variables).err().unwrap().to_string();
+        let start = format!("load config error: {problem}");
+        assert!(error.starts_with(&start), "{error}");
+    }
+}
+
+/// Surface, head: a variable that is called like ours may be a slip, or somebody else's.
+#[test]
+fn an_unknown_variable_is_a_warning() {
+    let told = |file, name| gather(file, &[(name, "x")]).unwrap().1;
+    let begins = |name| format!("environment: {name} is no variable of ours and sets nothing; ");
+    for (name, remedy) in [
+        ("EKBO_UPSTRAEM", "did you mean EKBO_UPSTREAM?"),
+        ("EKBO_UPSTREAM_CONECT_TIMEOUT", "did you mean EKBO_UPSTREAM_CONNECT_TIMEOUT?"),
+        ("EKBO_CONNECT_CALLBACK", "did you mean EKBO_CONNECT_CALLBACK_URL?"),
+        ("EKBO_PROT", "did you mean EKBO_PORT?"),
+        ("EKBO_port", "did you mean EKBO_PORT?"),
+        ("EKBO_HUB", "did you mean EKBO_HUBS?"),
+        ("EKBO_TRUSTED_PROXY", "did you mean EKBO_TRUSTED_PROXIES?"),
+        ("EKBO_NIGHTLY_BENCHMARK", "`ekbo config` shows every key"),
+        ("EKBO_", "`ekbo config` shows every key"),
+    ] {
+        assert_eq!(told("", name), [begins(name) + remedy]);
+    }
+    for name in ["EKBOX", "ekbo_port", "RUST_LOG"] {
+        assert_eq!(told("", name), [""; 0], "{name}");
+    }
+    let template = "endpoint: '{{ env \"EKBO_NAME_OF_MINE\" }}'";
+    assert_eq!(told(template, "EKBO_NAME_OF_MINE"), [""; 0]);
+    assert_eq!(gather("", &[("EKBO_UPSTRAEM", "")]).unwrap().1, [""; 0]);
+    let several = [("EKBO_PROT", "x"), ("EKBO_HUB", "x"), ("EKBO_PORT", "1")];
+    let (_, warnings) = gather("", &several).unwrap();
+    assert!(warnings[0].contains("EKBO_HUB ") && warnings[1].contains("EKBO_PROT "));
+    assert_eq!(warnings.len(), 2);
+    assert!(!WarningKind::UnknownVariable.fails_check());
 }
 
 /// A bridge is printed as it would be written, with what is off.
