@@ -242,6 +242,10 @@ pub(crate) enum WarningKind {
     OpenBridge,
     /// The gateway's backend can call nothing.
     NoApi,
+    /// Nothing asks who is a trusted proxy.
+    ProxiesUnused,
+    /// Anyone may say where a request comes from.
+    EveryoneTrusted,
 }
 
 impl WarningKind {

@@ -37,6 +37,11 @@ impl Network {
             _ => false,
         }
     }
+
+    /// Whether all addresses of a family are of it.
+    pub(crate) fn is_everybody(&self) -> bool {
+        matches!(self, Self::Ip(_, 0))
+    }
 }
 
 impl FromStr for Network {
@@ -46,29 +51,36 @@ impl FromStr for Network {
         if text == "unix" {
             return Ok(Self::Unix);
         }
-        let fault = |problem: &str| NoNetwork(problem.into());
+        let texts: Vec<&str> = text.split([',', ' ']).filter(|text| !text.is_empty()).collect();
+        if texts.len() > 1 {
+            return Err(NoNetwork(format!("is several texts in one; write a list: {texts:?}")));
+        }
         let (address, length) = match text.split_once('/') {
             Some((address, length)) => (address, Some(length)),
             None => (text, None),
         };
         let address: IpAddr = address.parse().map_err(|_| {
-            fault("is no network; write one as 10.0.0.0/8, an address as ::1, or unix")
+            let problem = "is no network; write one as 10.0.0.0/8, an address as ::1, or unix";
+            NoNetwork(problem.into())
         })?;
-        if address.to_canonical() != address {
-            let written = address.to_canonical();
-            let problem =
-                format!("never matches, as IPv4 is not compared as IPv6; write {written}");
-            return Err(NoNetwork(problem));
-        }
         let longest = if address.is_ipv4() { 32 } else { 128 };
-        let Some(length) = length else { return Ok(Self::Ip(address, longest)) };
-        let is_number = length.bytes().all(|byte| byte.is_ascii_digit());
-        let length = is_number.then(|| length.parse().ok()).flatten();
-        let length = length.filter(|length: &u32| *length <= longest).ok_or_else(|| {
+        let is_number = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = length.filter(is_number).and_then(|text| text.parse().ok());
+        let number = number.filter(|number: &u32| *number <= longest);
+        if let Some(mapped) = as_ipv4(address, number) {
+            let problem = "never matches, as IPv4 is not compared as IPv6; write";
+            return Err(NoNetwork(format!("{problem} {mapped}")));
+        }
+        let Some(text) = length else { return Ok(Self::Ip(address, longest)) };
+        let length = number.ok_or_else(|| {
             NoNetwork(format!(
                 "has no length from 0 to {longest} behind its /; write {address}/{longest}"
             ))
         })?;
+        if text.starts_with('0') && text != "0" {
+            let problem = format!("has a length that begins with 0; write {address}/{length}");
+            return Err(NoNetwork(problem));
+        }
         let begins = Self::Ip(first_of(address, length), length);
         if begins != Self::Ip(address, length) {
             let problem = format!(
@@ -88,6 +100,16 @@ impl fmt::Display for Network {
             Self::Unix => formatter.write_str("unix"),
         }
     }
+}
+
+/// What to write for an IPv4 address that is written as one of IPv6, or for a network of them.
+fn as_ipv4(address: IpAddr, length: Option<u32>) -> Option<String> {
+    let mapped = address.to_canonical();
+    let length = length.and_then(|length| length.checked_sub(96)).filter(|length| *length < 32);
+    (mapped != address).then(|| match length {
+        Some(length) => Network::Ip(first_of(mapped, length), length).to_string(),
+        None => mapped.to_string(),
+    })
 }
 
 /// The address with 0 for all but so many bits.
@@ -190,12 +212,46 @@ mod tests {
                 "has bits beyond its length; write fd00::/8 for the network, or fd00::1 for the \
                  address alone",
             ),
+            ("10.0.0.0/08", "has a length that begins with 0; write 10.0.0.0/8"),
+            ("0.0.0.0/00", "has a length that begins with 0; write 0.0.0.0/0"),
             (
-                "::ffff:10.0.0.0/104",
-                "never matches, as IPv4 is not compared as IPv6; write 10.0.0.0",
+                "10.0.0.0/8, 127.0.0.1",
+                "is several texts in one; write a list: [\"10.0.0.0/8\", \"127.0.0.1\"]",
             ),
+            ("::1,unix", "is several texts in one; write a list: [\"::1\", \"unix\"]"),
+            ("::1 unix", "is several texts in one; write a list: [\"::1\", \"unix\"]"),
+            (" 10.0.0.0/8", none),
+            (",", none),
         ] {
             assert_eq!(text.parse::<Network>(), Err(NoNetwork(problem.into())), "{text}");
+        }
+    }
+
+    /// What to write is what was meant, not a single address of it.
+    #[test]
+    fn ipv4_written_as_ipv6() {
+        for (text, meant) in [
+            ("::ffff:10.0.0.0", "10.0.0.0"),
+            ("::ffff:10.0.0.0/128", "10.0.0.0"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:10.1.2.3/104", "10.0.0.0/8"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::ffff:0.0.0.0/96", "0.0.0.0/0"),
+            ("::ffff:10.0.0.1/64", "10.0.0.1"),
+            ("::ffff:10.0.0.1/129", "10.0.0.1"),
+        ] {
+            let problem = format!("never matches, as IPv4 is not compared as IPv6; write {meant}");
+            assert_eq!(text.parse::<Network>(), Err(NoNetwork(problem)), "{text}");
+            assert!(meant.parse::<Network>().is_ok(), "{meant}");
+        }
+    }
+
+    #[test]
+    fn everybody() {
+        for (text, expected) in
+            [("0.0.0.0/0", true), ("::/0", true), ("0.0.0.0/1", false), ("unix", false)]
+        {
+            assert_eq!(text.parse::<Network>().unwrap().is_everybody(), expected, "{text}");
         }
     }
 }

@@ -81,16 +81,19 @@ pub(super) fn mean(
     }
     give_way(settings, warnings);
     let settings = &*settings;
+    let listen = listen(settings, port, warnings);
+    let api_listen = settings.text("api_listen").map(|_| api_listen(settings)).transpose()?;
+    let upstream = upstream::upstream(settings, &listen, api_listen.as_ref())?;
     let config = Config {
-        listen: listen(settings, port, warnings),
+        listen,
         tls: tls(settings)?,
-        api_listen: settings.text("api_listen").map(|_| api_listen(settings)).transpose()?,
+        api_listen,
         api_token: tokens(settings, "api_token")?,
         paths: paths(settings, warnings)?,
         hubs: hub::hubs(settings, warnings)?,
         bridges: bridge::bridges(settings, warnings)?,
-        upstream: upstream::upstream(settings)?,
-        trusted_proxies: upstream::trusted_proxies(settings)?,
+        upstream,
+        trusted_proxies: upstream::trusted_proxies(settings, warnings)?,
         callback: callbacks(settings, warnings)?,
         receive_reply: settings.switch("callback.receive_reply"),
         session_header: session_header(settings)?,

@@ -161,6 +161,7 @@ fn check_fails_on_what_could_not_work() {
         ("send_timeout: 10\n", "send_timeout"),
         ("send_queue_size: -1\n", "send_queue_size"),
         ("strict_broadcast: maybe\n", "strict_broadcast"),
+        ("upstream: http://localhost:9180\n", "upstream.url"),
     ] {
         let finished = Ekbo::configured(text).command("check").run();
         assert_eq!(finished.code, Some(1), "{text}: {finished:?}");
