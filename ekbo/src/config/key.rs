@@ -136,7 +136,8 @@ pub(crate) const KEYS: &[Key] = &[
     Key::new("trusted_proxies", Kind::Texts, "\"\"").means(
         "networks (10.0.0.0/8) and addresses whose X-Forwarded-For, -Proto and -Host go on to the \
          upstream with what they lack, or unix for whoever comes over a unix socket; from anyone \
-         else they are replaced by the truth",
+         else they are replaced by the truth; X-Real-IP and whatever else proxies have of their \
+         own goes on as clients wrote it",
     ),
     Key::new("callback.connect", Kind::Url, "\"\"")
         .alias("EKBO_CONNECT_CALLBACK_URL")
@@ -351,12 +352,17 @@ pub(crate) const BRIDGE_KEYS: &[Key] = &[
 pub(crate) const UPSTREAM_KEYS: &[Key] = &[
     Key::new("url", Kind::Url, "\"\"").means(
         "where the application listens, required: http://HOST:PORT, https://HOST or \
-         unix:/PATH.sock, without a path, as requests go there unchanged",
+         unix:/PATH.sock, without a path, as requests go there unchanged; each request in flight \
+         takes two file descriptors",
     ),
     Key::new("connect_timeout", Kind::Duration, "5s")
         .means("longest wait for a connection to it; then 504"),
-    Key::new("response_timeout", Kind::Duration, "60s")
-        .means("longest wait for the head of its answer; then 504"),
+    Key::new("response_timeout", Kind::Duration, "60s").means(
+        "longest wait for the head of its answer; then 504; a body, in either direction, may \
+         stand still for 60s, so that an event stream sends something now and then, such as \
+         every 30s; a tunnel (a WebSocket of the application's own) has no time-out while both \
+         sides are open, and ends with the server",
+    ),
 ];
 
 pub(crate) fn find(keys: &'static [Key], name: &str) -> Option<&'static Key> {
