@@ -9,6 +9,6 @@ pub(crate) mod target;
 pub(crate) use answer_head::{LongHead, PartialHead, WholeHead, parse};
 #[cfg(test)]
 pub(crate) use answer_head::{MAX_FIELDS, MAX_HEAD, USUAL_FIELDS};
-pub(crate) use connector::{Connector, Socket, is_end_of_connection};
+pub(crate) use connector::{Connector, Socket, is_end_of_connection, is_out_of_descriptors};
 pub(crate) use pool::{Keeping, Origin, Pool};
 pub(crate) use target::{Address, Target};

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use kuiperbelt::http::StatusCode;
 use kuiperbelt::{AnswerWriter, Relay, Request};
-use tokio::time::timeout;
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 mod account;
@@ -22,6 +23,7 @@ mod forwarded;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzzing;
 mod hop_by_hop;
+mod protocols;
 mod request_head;
 mod tunnel;
 mod upload;
@@ -48,12 +50,15 @@ const BODY_PATIENCE: Duration = Duration::from_secs(60);
 /// How long an upstream may hesitate to ask for a body whose client waits to be asked.
 const INVITATION: Duration = Duration::from_secs(1);
 
+/// How often a want of descriptors is logged at the most.
+const WORD_PAUSE: Duration = Duration::from_secs(1);
+
 /// Where requests go, and how.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) address: Address,
     pub(crate) connect_timeout: Duration,
-    /// Until the head of an answer has come, from when the upstream has the request.
+    /// Until the whole head of an answer has come, from when the upstream has the request.
     pub(crate) response_timeout: Duration,
     /// Whose word of where a request comes from counts.
     pub(crate) trusted_proxies: Vec<Network>,
@@ -67,6 +72,8 @@ pub(crate) struct Upstream {
     connector: Connector,
     pool: Pool,
     ledger: Arc<Ledger>,
+    /// When a want of descriptors was logged last.
+    wanting: Mutex<Option<Instant>>,
 }
 
 impl Upstream {
@@ -89,6 +96,7 @@ impl Upstream {
             connector: Connector::default(),
             pool: Pool::new(KEEPING),
             ledger: Ledger::new(log),
+            wanting: Mutex::default(),
         })
     }
 
@@ -119,7 +127,7 @@ impl Upstream {
                 Err(failure) => {
                     // What of the answer is only queued is as good as none.
                     let is_cut_off = !writer.withdraw();
-                    report(&head, &failure, is_cut_off);
+                    self.report(&head, &failure, is_cut_off);
                     Box::pin(self.answer(&failure, writer, account)).await;
                 }
             }
@@ -187,7 +195,35 @@ impl Upstream {
         let limit = self.config.connect_timeout;
         let connecting = self.connector.connect(self.config.address.uri());
         let connected = timeout(limit, connecting).await;
-        connected.map_err(|_| Failure::ConnectTimeout(limit))?.map_err(Failure::Connect)
+        connected.map_err(|_| Failure::ConnectTimeout(limit))?.map_err(Failure::of_connecting)
+    }
+
+    /// Logs why a request has no answer, or not all of one.
+    fn report(&self, head: &RequestHead, failure: &Failure, is_cut_off: bool) {
+        if matches!(failure, Failure::Descriptors(_)) {
+            // All requests have the same reason, and there may be very many.
+            if self.is_time_for_a_word() {
+                warn!(error = %failure, "requests are answered 503: raise the limit of open files");
+            }
+            return;
+        }
+        let url = url::shown(&head.target);
+        if failure.is_clients() {
+            debug!(url = &*url, error = %failure, cut_off = is_cut_off, "upstream request failed");
+        } else {
+            warn!(url = &*url, error = %failure, cut_off = is_cut_off, "upstream request failed");
+        }
+    }
+
+    /// Whether nothing was logged of a want of descriptors for long enough. It is from now on.
+    fn is_time_for_a_word(&self) -> bool {
+        let now = Instant::now();
+        let mut last = self.wanting.lock();
+        let is_time = last.is_none_or(|last| now - last >= WORD_PAUSE);
+        if is_time {
+            *last = Some(now);
+        }
+        is_time
     }
 
     fn trusts(&self, peer: Option<IpAddr>) -> bool {
@@ -201,16 +237,6 @@ impl fmt::Debug for Upstream {
             .field("config", &self.config)
             .field("answers", &self.ledger.answers().collect::<Vec<_>>())
             .finish_non_exhaustive()
-    }
-}
-
-/// Logs why a request has no answer, or not all of one.
-fn report(head: &RequestHead, failure: &Failure, is_cut_off: bool) {
-    let url = url::shown(&head.target);
-    if failure.is_clients() {
-        debug!(url = &*url, error = %failure, cut_off = is_cut_off, "upstream request failed");
-    } else {
-        warn!(url = &*url, error = %failure, cut_off = is_cut_off, "upstream request failed");
     }
 }
 

@@ -35,7 +35,10 @@ pub(crate) struct Connector {
 }
 
 /// A socket to a server.
-pub(crate) struct Socket(Io);
+pub(crate) struct Socket {
+    io: Io,
+    is_aborted: bool,
+}
 
 enum Io {
     Tcp(TcpStream),
@@ -62,7 +65,7 @@ impl Connector {
                 Io::Tcp(stream)
             }
         };
-        Ok(Socket(io))
+        Ok(Socket { io, is_aborted: false })
     }
 
     fn tls_config(&self) -> io::Result<Arc<ClientConfig>> {
@@ -111,7 +114,26 @@ pub(crate) fn is_end_of_connection(error: &io::Error) -> bool {
     )
 }
 
+/// Whether no socket can be opened before another file is closed: `ENFILE` or `EMFILE`, which are
+/// numbered alike on all systems of the family.
+pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
+}
+
 impl Socket {
+    /// Ends the connection so that the other side does not take what it has for all there is: TCP by a
+    /// reset, TLS without a close_notify. A Unix socket knows of no such end.
+    pub(crate) fn abort(mut self) {
+        self.is_aborted = true;
+        let io = match &self.io {
+            Io::Tcp(io) => io,
+            Io::Tls(tls) => tls.get_ref().0,
+            Io::Unix(_) => return,
+        };
+        // What fails here is as lost as it should be.
+        let _ = SockRef::from(io).set_linger(Some(Duration::ZERO));
+    }
+
     /// Whether nothing has happened since it was last read empty: it has neither ended nor said
     /// anything unasked. The context's waker is woken when something does. Costs no system call
     /// where tokio knows of nothing.
@@ -124,7 +146,7 @@ impl Socket {
     /// say nothing, so that is not looked at.
     pub(crate) fn is_silent(&self) -> bool {
         let mut byte = [MaybeUninit::uninit()];
-        let peeked = match &self.0 {
+        let peeked = match &self.io {
             Io::Tcp(io) => SockRef::from(io).peek(&mut byte),
             Io::Unix(io) => SockRef::from(io).peek(&mut byte),
             Io::Tls(_) => return true,
@@ -136,7 +158,9 @@ impl Socket {
 /// The other side of a TLS connection is told that the end is one, if there is room for the word.
 impl Drop for Socket {
     fn drop(&mut self) {
-        if let Io::Tls(tls) = &mut self.0 {
+        if let Io::Tls(tls) = &mut self.io
+            && !self.is_aborted
+        {
             let _ = Pin::new(tls).poll_shutdown(&mut Context::from_waker(Waker::noop()));
         }
     }
@@ -145,7 +169,7 @@ impl Drop for Socket {
 /// Runs the same expression on every kind of socket.
 macro_rules! each {
     ($socket:expr, $io:ident => $do:expr) => {
-        match &mut $socket.0 {
+        match &mut $socket.io {
             Io::Tcp($io) => $do,
             Io::Tls($io) => $do,
             Io::Unix($io) => $do,
@@ -181,7 +205,7 @@ impl AsyncWrite for Socket {
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.0 {
+        match &self.io {
             Io::Tcp(io) => io.is_write_vectored(),
             Io::Tls(io) => io.is_write_vectored(),
             Io::Unix(io) => io.is_write_vectored(),

@@ -6,7 +6,8 @@ use httparse::{Header, ParserConfig};
 use kuiperbelt::http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use kuiperbelt::http::{HeaderName, StatusCode};
 
-use super::hop_by_hop::{Options, items};
+use super::hop_by_hop::Options;
+use super::protocols::Protocols;
 use super::request_head::Asked;
 use crate::outbound::parse;
 
@@ -21,6 +22,8 @@ pub(super) enum BadHead {
     Both,
     #[error("a Transfer-Encoding other than chunked")]
     Coding,
+    #[error("more than 100 options in Connection")]
+    Connection,
     #[error("a change of protocol that nobody asked for")]
     Upgrade,
 }
@@ -51,7 +54,7 @@ pub(super) struct AnswerHead<'a> {
 /// Has `read` look at a whole head.
 pub(super) fn read<T>(
     bytes: &[u8],
-    asked: Asked,
+    asked: &Asked<'_>,
     read: impl FnOnce(&AnswerHead<'_>) -> T,
 ) -> Result<T, BadHead> {
     let mut parser = ParserConfig::default();
@@ -66,22 +69,28 @@ impl<'a> AnswerHead<'a> {
     fn of(
         parsed: &'a httparse::Response<'_, '_>,
         reason: &'a [u8],
-        asked: Asked,
+        asked: &Asked<'_>,
     ) -> Result<Self, BadHead> {
         let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
         let status = status.ok_or(httparse::Error::Status)?;
-        if status == StatusCode::SWITCHING_PROTOCOLS && !asked.upgrades {
-            return Err(BadHead::Upgrade);
-        }
         let is_new = parsed.version == Some(1);
         let fields: &[Header<'_>] = parsed.headers;
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            let protocols = Protocols::of(all(fields, UPGRADE.as_str()));
+            if !protocols.is_ok_and(|protocols| asked.protocols.include(&protocols)) {
+                return Err(BadHead::Upgrade);
+            }
+        }
         let options = Options::of(all(fields, CONNECTION.as_str()));
+        let options = options.map_err(|_| BadHead::Connection)?;
         let extent = extent(fields, status, is_new, asked.is_head)?;
         let is_kept = !options.close
             && (is_new || options.keep_alive)
             && extent != Extent::UntilEnd
             // What announces a body that it must not have may well send it.
-            && (status != StatusCode::NO_CONTENT || matches!(extent, Extent::None(None | Some(0))));
+            && (status != StatusCode::NO_CONTENT
+                || matches!(extent, Extent::None(None | Some(0)))
+                    && all(fields, TRANSFER_ENCODING.as_str()).next().is_none());
         Ok(Self { status, reason, extent, is_kept, fields, options })
     }
 
@@ -107,8 +116,9 @@ fn extent(
     is_head: bool,
 ) -> Result<Extent, BadHead> {
     let mut length = None;
-    for item in all(fields, CONTENT_LENGTH.as_str()).flat_map(items) {
-        let next = number(item).ok_or(BadHead::Length)?;
+    let values = all(fields, CONTENT_LENGTH.as_str());
+    for digits in values.flat_map(|value| value.split(|&byte| byte == b',')) {
+        let next = number(digits.trim_ascii()).ok_or(BadHead::Length)?;
         if length.is_some_and(|length| length != next) {
             return Err(BadHead::Length);
         }
@@ -160,10 +170,10 @@ fn number(digits: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const GET: Asked = Asked { is_head: false, upgrades: false };
+    const GET: Asked<'_> = Asked { is_head: false, protocols: Protocols::none() };
 
     /// Status, extent and whether the connection is kept.
-    fn read_head(head: &str, asked: Asked) -> Result<(u16, Extent, bool), BadHead> {
+    fn read_head(head: &str, asked: &Asked<'_>) -> Result<(u16, Extent, bool), BadHead> {
         let head = format!("{head}\r\n");
         read(head.as_bytes(), asked, |head| (head.status.as_u16(), head.extent, head.is_kept))
     }
@@ -171,7 +181,7 @@ mod tests {
     #[test]
     fn extents() {
         let extent = |fields: &str| {
-            read_head(&format!("HTTP/1.1 200 OK\r\n{fields}"), GET).map(|(_, extent, _)| extent)
+            read_head(&format!("HTTP/1.1 200 OK\r\n{fields}"), &GET).map(|(_, extent, _)| extent)
         };
         assert_eq!(extent(""), Ok(Extent::UntilEnd));
         assert_eq!(extent("Content-Length: 5\r\n"), Ok(Extent::Length(5)));
@@ -194,7 +204,7 @@ mod tests {
         assert_eq!(extent(two), Err(BadHead::Coding));
         let both = "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n";
         assert_eq!(extent(both), Err(BadHead::Both));
-        let old = read_head("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n", GET);
+        let old = read_head("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n", &GET);
         assert_eq!(old, Err(BadHead::Coding));
     }
 
@@ -203,14 +213,14 @@ mod tests {
         let length = "Content-Length: 5\r\n";
         for status in [204, 304] {
             let head = format!("HTTP/1.1 {status} X\r\n{length}");
-            let (_, extent, _) = read_head(&head, GET).unwrap();
+            let (_, extent, _) = read_head(&head, &GET).unwrap();
             assert_eq!(extent, Extent::None(Some(5)), "{status}");
         }
         let to_head = Asked { is_head: true, ..GET };
         let head = format!("HTTP/1.1 200 OK\r\n{length}");
-        assert_eq!(read_head(&head, to_head), Ok((200, Extent::None(Some(5)), true)));
+        assert_eq!(read_head(&head, &to_head), Ok((200, Extent::None(Some(5)), true)));
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n";
-        assert_eq!(read_head(head, to_head), Ok((200, Extent::None(None), true)));
+        assert_eq!(read_head(head, &to_head), Ok((200, Extent::None(None), true)));
     }
 
     #[test]
@@ -224,9 +234,11 @@ mod tests {
             ("HTTP/1.1 204 No Content\r\n", true),
             ("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n", true),
             ("HTTP/1.1 204 No Content\r\nContent-Length: 1\r\n", false),
+            ("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n", false),
             ("HTTP/1.1 304 Not Modified\r\nContent-Length: 1\r\n", true),
+            ("HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n", true),
         ] {
-            assert_eq!(read_head(head, GET).unwrap().2, is_kept, "{head:?}");
+            assert_eq!(read_head(head, &GET).unwrap().2, is_kept, "{head:?}");
         }
     }
 
@@ -235,7 +247,7 @@ mod tests {
         let head = b"HTTP/1.1 200 \xc3\xa4h\r\nX-B: 1\r\nContent-Length: 0\r\nset-cookie: a\r\n\
                      Connection: X-Own, keep-alive\r\nKeep-Alive: 5\r\nx-own: 2\r\nX-A :3\r\n\
                      Trailer: c\r\nSet-Cookie: b\r\nUpgrade: h2c\r\n\r\n";
-        let fields = read(head, GET, |head| {
+        let fields = read(head, &GET, |head| {
             assert_eq!(head.reason, b"\xc3\xa4h");
             let lines = head.fields().map(|(name, value)| [name, b"=", value].concat());
             lines.map(|line| String::from_utf8(line).unwrap()).collect::<Vec<_>>()
@@ -249,11 +261,35 @@ mod tests {
     #[test]
     fn changes_of_protocol() {
         let head = b"HTTP/1.1 101 Go\r\nupgrade: echo\r\nConnection: upgrade\r\nX: y\r\n\r\n";
-        assert_eq!(read(head, GET, |_| ()), Err(BadHead::Upgrade));
-        let names = read(head, Asked { upgrades: true, ..GET }, |head| {
+        assert_eq!(read(head, &GET, |_| ()), Err(BadHead::Upgrade));
+        let protocols = Protocols::of([&b"more/1, Echo/2"[..]].into_iter()).unwrap();
+        let asking = Asked { protocols, ..GET };
+        let names = read(head, &asking, |head| {
             head.fields().map(|(name, _)| name.to_vec()).collect::<Vec<_>>()
         });
         assert_eq!(names.unwrap(), [&b"upgrade"[..], b"X"]);
+        for (fields, is_answer) in [
+            ("Upgrade: echo/3\r\n", true),
+            ("Upgrade: MORE, echo/2\r\n", true),
+            ("", false),
+            ("Upgrade:\r\n", false),
+            ("Upgrade: other\r\n", false),
+            ("Upgrade: echo\r\nUpgrade: h2c\r\n", false),
+        ] {
+            let head = format!("HTTP/1.1 101 Go\r\n{fields}\r\n");
+            let expected = if is_answer { Ok(()) } else { Err(BadHead::Upgrade) };
+            assert_eq!(read(head.as_bytes(), &asking, |_| ()), expected, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn options_that_go_on_and_on() {
+        let read = |options| {
+            let options = "a,".repeat(options);
+            read_head(&format!("HTTP/1.1 204 OK\r\nConnection: {options}\r\n"), &GET)
+        };
+        assert!(read(100).is_ok());
+        assert_eq!(read(101), Err(BadHead::Connection));
     }
 
     #[test]
@@ -261,7 +297,7 @@ mod tests {
         for (status, expected) in [("426 No", &[&b"Upgrade"[..], b"X"][..]), ("200 OK", &[b"X"])] {
             let fields = "Upgrade: h2c\r\nConnection: Upgrade, close\r\nX: y\r\n";
             let head = format!("HTTP/1.1 {status}\r\n{fields}\r\n");
-            let names = read(head.as_bytes(), GET, |head| {
+            let names = read(head.as_bytes(), &GET, |head| {
                 head.fields().map(|(name, _)| name.to_vec()).collect::<Vec<_>>()
             });
             assert_eq!(names.unwrap(), expected, "{status}");
@@ -281,7 +317,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\nA b\r\n",
             "HTTP/1.1 200 OK\r\n: b\r\n",
         ] {
-            assert!(matches!(read_head(bad, GET), Err(BadHead::Syntax(_))), "{bad:?}");
+            assert!(matches!(read_head(bad, &GET), Err(BadHead::Syntax(_))), "{bad:?}");
         }
     }
 }

@@ -22,8 +22,8 @@ const MAX_TRAILERS: usize = 100;
 
 /// An answer, as far as it has come.
 #[derive(Debug)]
-pub(super) struct Download {
-    asked: Asked,
+pub(super) struct Download<'a> {
+    asked: Asked<'a>,
     state: State,
     interim: usize,
     /// Whether a byte of it has come, be it of an interim answer.
@@ -52,9 +52,9 @@ pub(super) struct Switch {
     pub(super) early: Vec<u8>,
 }
 
-impl Download {
+impl<'a> Download<'a> {
     /// Nothing has come.
-    pub(super) fn new(asked: Asked) -> Self {
+    pub(super) fn new(asked: Asked<'a>) -> Self {
         Self {
             asked,
             state: State::Head(PartialHead::default()),
@@ -185,7 +185,8 @@ impl Download {
         writer: &mut AnswerWriter,
         account: &mut Account,
     ) -> Result<(), Failure> {
-        answer_head::read(bytes, self.asked, |head| self.begin(head, writer, account))?
+        let asked = self.asked.clone();
+        answer_head::read(bytes, &asked, |head| self.begin(head, writer, account))?
     }
 
     fn begin(

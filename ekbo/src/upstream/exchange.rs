@@ -20,7 +20,8 @@ use super::upload::{Source, Upload, Waiting};
 /// How long the parts of an exchange may take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
-    /// Until there is the head of an answer, from when the upstream has the request.
+    /// Until there is the whole head of the answer, from when the upstream has the request, whatever
+    /// comes before; and how long the upstream may take nothing of what there is of the request.
     pub(super) response: Duration,
     /// How long a body may stand still, in either direction.
     pub(super) body: Duration,
@@ -45,12 +46,14 @@ pub(super) fn with_room<T>(read: impl FnOnce(&mut [u8]) -> T) -> T {
 pub(super) struct Exchange<'a, S> {
     socket: S,
     upload: Upload<'a>,
-    download: Download,
+    download: Download<'a>,
     writer: &'a mut AnswerWriter,
     account: &'a mut Account,
     patience: Patience,
-    /// When something went last.
+    /// When something of the request went last, or, once it has begun, of the answer.
     moved: Instant,
+    /// Whether the client has taken all that is queued for it.
+    is_taken: bool,
 }
 
 /// How an exchange has ended well.
@@ -68,7 +71,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Exchange<'a, S> {
         socket: S,
         head: Vec<u8>,
         source: &'a mut Source,
-        asked: Asked,
+        asked: Asked<'a>,
         patience: Patience,
         (writer, account): (&'a mut AnswerWriter, &'a mut Account),
     ) -> Self {
@@ -80,11 +83,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Exchange<'a, S> {
             account,
             patience,
             moved: Instant::now(),
+            is_taken: true,
         }
     }
 
-    /// Sends the request and has the client get the answer, but for the last piece. Dropped early, or after an error, it
-    /// ends the connection to the upstream.
+    /// Sends the request and has the client get the answer, but for the last piece. Dropped early, or
+    /// after an error, it ends the connection to the upstream.
     pub(super) async fn run(&mut self) -> Result<(), Failure> {
         let mut sleep = pin!(sleep_until(self.moved));
         poll_fn(|context| self.poll(context, sleep.as_mut())).await
@@ -118,6 +122,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Exchange<'a, S> {
             match self.step(context)? {
                 Step::Over => return Poll::Ready(Ok(())),
                 Step::Moved => self.moved = Instant::now(),
+                Step::Told => {}
                 Step::Waiting => {
                     ready!(self.poll_patience(context, sleep.as_mut()))?;
                     self.upload.invite();
@@ -140,17 +145,20 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Exchange<'a, S> {
             // What may be there to be read answers no request of ours.
             return Err(Failure::Lost(error));
         }
-        let mut is_flushed = true;
         // Nothing is queued before the answer begins.
         if self.writer.has_begun() {
             let before = self.writer.unsent();
-            is_flushed = self.writer.poll_flush(context).map_err(Failure::Client)?.is_ready();
+            let flushed = self.writer.poll_flush(context).map_err(Failure::Client)?;
+            self.is_taken = flushed.is_ready();
             has_moved |= self.writer.unsent() < before;
         }
-        if is_flushed && self.poll_read(context)?.is_ready() {
-            has_moved = true;
-        }
-        Ok(if has_moved { Step::Moved } else { Step::Waiting })
+        let has_read = self.is_taken && self.poll_read(context)?.is_ready();
+        Ok(match has_read {
+            true if has_moved || self.writer.has_begun() => Step::Moved,
+            true => Step::Told,
+            false if has_moved => Step::Moved,
+            false => Step::Waiting,
+        })
     }
 
     /// Reads once, into the thread's buffer.
@@ -166,8 +174,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Exchange<'a, S> {
             }
             Ok(Poll::Ready(()))
         });
-        if self.download.is_invited() {
-            self.upload.invite();
+        if self.download.is_invited() && self.upload.invite() {
+            self.moved = Instant::now();
         }
         match read {
             // What was written says more of why.
@@ -185,9 +193,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Exchange<'a, S> {
         mut sleep: Pin<&mut Sleep>,
     ) -> Poll<Result<(), Failure>> {
         let patience = self.patience;
-        let is_begun = self.writer.has_begun();
         let (limit, failure) = match self.upload.waiting() {
-            _ if is_begun => (patience.body, Some(Failure::Stalled as fn(Duration) -> Failure)),
+            _ if !self.is_taken => {
+                (patience.body, Some(Failure::Untaken as fn(Duration) -> Failure))
+            }
+            _ if self.writer.has_begun() => (patience.body, Some(Failure::Stalled as _)),
             Waiting::Held => (patience.invitation, None),
             Waiting::ForClient => (patience.body, Some(Failure::StalledBody as _)),
             Waiting::ForUpstream => (patience.response, Some(Failure::NotTaken as _)),
@@ -214,7 +224,7 @@ pub(super) async fn deliver(writer: &mut AnswerWriter, patience: Duration) -> Re
             Ok(Ok(true)) => return Ok(()),
             Ok(Ok(false)) => {}
             Ok(Err(error)) => return Err(Failure::Client(error)),
-            Err(_) => return Err(Failure::Stalled(patience)),
+            Err(_) => return Err(Failure::Untaken(patience)),
         }
     }
 }
@@ -224,5 +234,7 @@ enum Step {
     Over,
     /// Something went, and more may go.
     Moved,
+    /// The upstream has said something that is not an answer yet, and more may come.
+    Told,
     Waiting,
 }

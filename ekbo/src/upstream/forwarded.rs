@@ -1,12 +1,14 @@
 //! What the upstream is told of where a request comes from: `X-Forwarded-For`, `-Proto` and `-Host`.
 //! A trusted proxy in front of us is believed, and what it says is extended; of anyone else's word
-//! nothing is left. Who is trusted is decided elsewhere.
+//! nothing is left. `Forwarded` (RFC 7239) is nobody's word: left as it came, it would contradict what
+//! is extended. Who is trusted is decided elsewhere.
 
 use std::io::Write as _;
 use std::net::IpAddr;
 
 use kuiperbelt::Fields;
 use kuiperbelt::http::HeaderName;
+use kuiperbelt::http::header::FORWARDED;
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -55,11 +57,8 @@ impl<'a> Forwarded<'a> {
 
     /// What becomes of the field of this name at a place.
     pub(super) fn treat(&self, at: usize, name: &[u8]) -> Treatment {
-        if !self.truth.is_trusted {
-            return match tells_of_the_client(name) {
-                true => Treatment::Dropped,
-                false => Treatment::Kept,
-            };
+        if tells_of_the_client(name) && !(self.truth.is_trusted && is_vouched_for(name)) {
+            return Treatment::Dropped;
         }
         match self.truth.peer {
             Some(peer) if self.last_for == Some(at) => Treatment::Extended(peer.to_canonical()),
@@ -98,7 +97,14 @@ pub(super) fn tells_of_the_client(name: &[u8]) -> bool {
             byte => byte.eq_ignore_ascii_case(wanted),
         })
     };
-    name.eq_ignore_ascii_case(b"forwarded") || name.len() >= PREFIX.len() && is(name, PREFIX)
+    name.eq_ignore_ascii_case(FORWARDED.as_str().as_bytes())
+        || name.len() >= PREFIX.len() && is(name, PREFIX)
+}
+
+/// Whether a trusted proxy means what it says by this field that tells of the client: what it does not
+/// know, such as another spelling, it may have passed on from anyone.
+fn is_vouched_for(name: &[u8]) -> bool {
+    !name.contains(&b'_') && !name.eq_ignore_ascii_case(FORWARDED.as_str().as_bytes())
 }
 
 #[cfg(test)]
@@ -177,9 +183,14 @@ mod tests {
             ("x-forwarded-for", "2.2.2.2, 3.3.3.3"),
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "their.example"),
-            ("forwarded", "for=1.1.1.1"),
+            ("x-forwarded-port", "443"),
+            ("forwarded", "for=4.4.4.4"),
+            ("x_forwarded_for", "4.4.4.4"),
+            ("x-forwarded_proto", "http"),
+            ("x_forwarded-port", "80"),
+            ("x_other", "a"),
         ];
-        let rest = "proto: https; host: their.example; forwarded: for=1.1.1.1";
+        let rest = "proto: https; host: their.example; port: 443; x_other: a";
         let expected = format!("for: 1.1.1.1; for: 2.2.2.2, 3.3.3.3, 192.0.2.7; {rest}");
         assert_eq!(told(true, PEER, false, &said), expected);
         let expected = format!("for: 1.1.1.1; for: 2.2.2.2, 3.3.3.3; {rest}");

@@ -11,6 +11,7 @@ use kuiperbelt::http1::{Chunked, Piece};
 
 use super::account::Ledger;
 use super::download::{Download, Switch};
+use super::protocols::Protocols;
 use super::request_head::Asked;
 use crate::pieces::Pieces;
 
@@ -50,7 +51,8 @@ fn assert_ends_with_connection(stream: &[u8], seen: &Seen) {
 struct Question {
     method: Method,
     version: Version,
-    upgrades: bool,
+    /// What `Upgrade` says.
+    upgrade: &'static [u8],
 }
 
 /// What comes of an answer.
@@ -78,20 +80,21 @@ struct Seen {
 }
 
 impl Question {
-    /// `H` is a HEAD, `U` offers to change the protocol, `O` comes from an old client; anything else is
+    /// `H` is a HEAD, `U` offers to change the protocol to `echo`, `O` comes from an old client; anything else is
     /// a plain GET.
     fn of(letter: u8) -> Self {
         Self {
             method: if letter == b'H' { Method::HEAD } else { Method::GET },
             version: if letter == b'O' { Version::HTTP_10 } else { Version::HTTP_11 },
-            upgrades: letter == b'U',
+            upgrade: if letter == b'U' { b"echo/1" } else { b"" },
         }
     }
 
     /// What comes of this answer, with the end of the connection behind it or not.
     fn answered(&self, pieces: Pieces<'_>, ends: bool) -> Outcome {
         let is_head = self.method == Method::HEAD;
-        let mut download = Download::new(Asked { is_head, upgrades: self.upgrades });
+        let protocols = Protocols::of([self.upgrade].into_iter()).expect("one at the most");
+        let mut download = Download::new(Asked { is_head, protocols });
         let mut writer = AnswerWriter::without_client(&self.method, self.version);
         let (sender, outcome) = mpsc::channel();
         let log = move |outcome: &super::account::Outcome| {

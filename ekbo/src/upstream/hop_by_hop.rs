@@ -5,6 +5,14 @@
 //! are taken off by whoever asked for them, which a gateway does not. There is no `Via`: what the
 //! application gets is what the client has sent.
 
+/// The most members that the lists of one field may have. Those of `Connection` are compared with the
+/// name of every field, and both may come by the thousand.
+pub(super) const MAX_MEMBERS: usize = 100;
+
+/// A field has more than [`MAX_MEMBERS`] members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooMany;
+
 /// What the `Connection` fields of a message say.
 #[derive(Debug, Default)]
 pub(super) struct Options<'a> {
@@ -16,9 +24,12 @@ pub(super) struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    pub(super) fn of(values: impl Iterator<Item = &'a [u8]>) -> Self {
+    pub(super) fn of(values: impl Iterator<Item = &'a [u8]>) -> Result<Self, TooMany> {
         let mut options = Self::default();
-        for option in values.flat_map(items) {
+        for (number, option) in values.flat_map(items).enumerate() {
+            if number == MAX_MEMBERS {
+                return Err(TooMany);
+            }
             let is = |name: &str| option.eq_ignore_ascii_case(name.as_bytes());
             if is("close") {
                 options.close = true;
@@ -26,11 +37,11 @@ impl<'a> Options<'a> {
                 options.keep_alive = true;
             } else if is("upgrade") {
                 options.upgrade = true;
-            } else if !option.is_empty() && !is_hop_by_hop(option) {
+            } else if !is_hop_by_hop(option) {
                 options.named.push(option);
             }
         }
-        options
+        Ok(options)
     }
 
     /// Whether a field of this name does not go on.
@@ -91,9 +102,9 @@ pub(super) fn may_trail(name: &[u8]) -> bool {
         && !super::forwarded::tells_of_the_client(name)
 }
 
-/// The members of a list (RFC 9110 section 5.6.1).
+/// The members of a list, without the empty ones (RFC 9110 section 5.6.1).
 pub(super) fn items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|item| !item.is_empty())
 }
 
 /// Whether it is one of the names, which are written in lower case.
@@ -109,15 +120,28 @@ mod tests {
     #[test]
     fn what_connection_says() {
         let values = ["Close , X-One,,", "keep-Alive,UPGRADE, te, Host"];
-        let options = Options::of(values.iter().map(|value| value.as_bytes()));
+        let options = Options::of(values.iter().map(|value| value.as_bytes())).unwrap();
         assert!(options.close && options.keep_alive && options.upgrade);
         assert_eq!(options.named(), [b"X-One".as_slice(), b"Host"]);
         assert!(options.ends(b"x-one") && options.ends(b"host") && !options.ends(b"x-two"));
     }
 
     #[test]
+    fn more_is_not_looked_at() {
+        let of = |options: usize| {
+            let value = "close, ,".repeat(options);
+            let values = [value.as_bytes(), b"", b","];
+            Options::of(values.into_iter()).map(|options| options.close)
+        };
+        assert_eq!(of(MAX_MEMBERS), Ok(true));
+        assert_eq!(of(MAX_MEMBERS + 1), Err(TooMany));
+        let one_each = [&b"a"[..]; MAX_MEMBERS + 1];
+        assert_eq!(Options::of(one_each.into_iter()).map(|_| ()), Err(TooMany));
+    }
+
+    #[test]
     fn what_ends_without_being_named() {
-        let options = Options::of([].into_iter());
+        let options = Options::of([].into_iter()).unwrap();
         for name in
             ["Connection", "Keep-Alive", "PROXY-CONNECTION", "TE", "Transfer-Encoding", "upgrade"]
         {

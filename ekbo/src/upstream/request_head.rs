@@ -9,9 +9,11 @@ use bytes::Bytes;
 use kuiperbelt::Fields;
 use kuiperbelt::http::header::{CONNECTION, HOST, TE, UPGRADE};
 use kuiperbelt::http::{Method, Version};
+use kuiperbelt::http1::is_host;
 
 use super::forwarded::{Forwarded, Treatment, Truth, tells_of_the_client};
 use super::hop_by_hop::{Options, items};
+use super::protocols::Protocols;
 
 /// Why a request does not go to the upstream. It is answered 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,8 +24,14 @@ pub(super) enum BadRequest {
     TargetForm,
     #[error("the target names another host than the Host field")]
     OtherHost,
+    #[error("the target has a malformed host")]
+    Host,
     #[error("the Connection field names a field that is not the connection's")]
     Connection,
+    #[error("the Connection field has more than 100 options")]
+    ManyOptions,
+    #[error("the Upgrade field has more than 100 protocols")]
+    ManyProtocols,
 }
 
 /// A request without its body, as the client wrote it.
@@ -39,12 +47,12 @@ pub(super) struct RequestHead {
 }
 
 /// What of a request matters for its answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Asked {
+#[derive(Debug, Clone)]
+pub(super) struct Asked<'a> {
     /// Whether the answer has no body, whatever it says.
     pub(super) is_head: bool,
-    /// Whether the answer may change the protocol.
-    pub(super) upgrades: bool,
+    /// What the answer may change the protocol to.
+    pub(super) protocols: Protocols<'a>,
 }
 
 impl RequestHead {
@@ -55,10 +63,11 @@ impl RequestHead {
         authority: &[u8],
         is_trusted: bool,
         out: &mut Vec<u8>,
-    ) -> Result<Asked, BadRequest> {
+    ) -> Result<Asked<'_>, BadRequest> {
         let fields = &self.fields;
         let target = Target::of(self)?;
         let options = Options::of(fields.get_all(&CONNECTION));
+        let options = options.map_err(|_| BadRequest::ManyOptions)?;
         if options.named().iter().any(|name| is_needed(name)) {
             return Err(BadRequest::Connection);
         }
@@ -66,7 +75,10 @@ impl RequestHead {
         let truth = Truth { is_trusted, peer: self.peer, is_secure: self.is_secure, host };
         let forwarded = Forwarded::new(truth, fields);
         let is_old = self.version < Version::HTTP_11;
-        let upgrades = options.upgrade && !is_old && may_upgrade(fields.get_all(&UPGRADE));
+        let asks = options.upgrade && !is_old;
+        let protocols =
+            if asks { upgrade_to(fields.get_all(&UPGRADE))? } else { Protocols::none() };
+        let upgrades = !protocols.is_empty();
         let wants_trailers = fields.get_all(&TE).flat_map(items).any(is_trailers);
 
         out.extend_from_slice(self.method.as_str().as_bytes());
@@ -115,7 +127,7 @@ impl RequestHead {
             (false, false) => {}
         }
         out.extend_from_slice(b"\r\n");
-        Ok(Asked { is_head: self.method == Method::HEAD, upgrades })
+        Ok(Asked { is_head: self.method == Method::HEAD, protocols })
     }
 }
 
@@ -157,8 +169,8 @@ impl<'a> Target<'a> {
         {
             return Err(BadRequest::OtherHost);
         }
-        if authority.is_empty() || authority.contains(&b'@') {
-            return Err(BadRequest::OtherHost);
+        if !is_host(authority) {
+            return Err(BadRequest::Host);
         }
         let prefix: &[u8] = match rest {
             [] if is_options => b"*",
@@ -192,15 +204,11 @@ fn is_needed(name: &[u8]) -> bool {
     is("host") || is("content-length") || is("expect") || tells_of_the_client(name)
 }
 
-/// Whether an upgrade may be asked for. Not one to HTTP/2, which would carry requests on that nobody
-/// here has looked at; the client is answered as if it had not asked (RFC 9110 section 7.8).
-fn may_upgrade<'a>(values: impl Iterator<Item = &'a [u8]>) -> bool {
-    let mut protocols = values.flat_map(items).filter(|item| !item.is_empty()).peekable();
-    protocols.peek().is_some()
-        && protocols.all(|protocol| {
-            let name = protocol.split(|&byte| byte == b'/').next().unwrap_or_default();
-            !name.eq_ignore_ascii_case(b"h2c") && !name.eq_ignore_ascii_case(b"http")
-        })
+/// The protocols that an upgrade may be asked for to. None if HTTP is among them; the client is answered
+/// as if it had not asked (RFC 9110 section 7.8).
+fn upgrade_to<'a>(values: impl Iterator<Item = &'a [u8]>) -> Result<Protocols<'a>, BadRequest> {
+    let protocols = Protocols::of(values).map_err(|_| BadRequest::ManyProtocols)?;
+    Ok(if protocols.include_http() { Protocols::none() } else { protocols })
 }
 
 /// Whether it is the member of `TE` that says that trailers are welcome.

@@ -1,5 +1,6 @@
 //! The relay between clients and an upstream that does as it is told, both on sockets of this machine.
 
+use std::io::PipeReader;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
 
@@ -7,6 +8,7 @@ use kuiperbelt::{Doors, Hub, Listener, Server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tracing::subscriber::DefaultGuard;
 
 use super::*;
 use crate::outbound::Target;
@@ -161,10 +163,27 @@ impl Peer {
         }
     }
 
+    /// Asserts that the other side resets the connection, and says nothing more.
+    async fn was_reset(&mut self) {
+        let read = within(self.0.read(&mut [0])).await;
+        assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    }
+
     /// Ends the connection by a reset.
     fn reset(self) {
         socket2::SockRef::from(&self.0).set_linger(Some(Duration::ZERO)).unwrap();
     }
+}
+
+/// Has what this thread logs come out of a pipe, for as long as the guard lives.
+fn logging() -> (PipeReader, DefaultGuard) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_writer(Arc::new(writer))
+        .finish();
+    (reader, tracing::subscriber::set_default(subscriber))
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {

@@ -8,30 +8,33 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use kuiperbelt::Tunnel;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::account::Account;
 use super::exchange::with_room;
+use crate::outbound::Socket;
 
 /// Carries bytes until both sockets have ended. `early` has come from the upstream already. Once one
 /// has ended its side, the other may not stand still for longer than `patience`.
-pub(super) async fn carry<C, U>(
-    mut client: C,
-    mut upstream: U,
+///
+/// # Errors
+///
+/// A connection was lost. So is the other then, unless all that it was to get has gone there, the end
+/// included.
+pub(super) async fn carry(
+    mut client: Tunnel,
+    mut upstream: Socket,
     early: Vec<u8>,
     patience: Duration,
     account: &mut Account,
-) -> io::Result<()>
-where
-    C: AsyncRead + AsyncWrite + Unpin,
-    U: AsyncRead + AsyncWrite + Unpin,
-{
+) -> io::Result<()> {
     let (mut up, mut down) = (Lane::default(), Lane::default());
     account.sent(early.len());
     down.rest = early;
     let mut last: Option<(Pin<Box<Sleep>>, u64)> = None;
-    poll_fn(|context| {
+    let carried = poll_fn(|context| {
         let up_ends = up.poll(&mut client, &mut upstream, context)?;
         let before = down.carried;
         let down_ends = down.poll(&mut upstream, &mut client, context)?;
@@ -48,8 +51,17 @@ where
             sleep.as_mut().reset(Instant::now() + patience);
         }
         sleep.as_mut().poll(context).map(|()| Ok(()))
-    })
-    .await
+    });
+    let carried = carried.await;
+    if carried.is_err() {
+        if down.state != State::Ended {
+            client.abort();
+        }
+        if up.state != State::Ended {
+            upstream.abort();
+        }
+    }
+    carried
 }
 
 /// One direction.

@@ -106,11 +106,13 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Has the client send its body, if it waits to be asked.
-    pub(super) fn invite(&mut self) {
-        if matches!(self.state, State::Held) {
+    /// Has the client send its body, if it waits to be asked. Whether it does.
+    pub(super) fn invite(&mut self) -> bool {
+        let waits = matches!(self.state, State::Held);
+        if waits {
             self.state = State::Flowing;
         }
+        waits
     }
 
     /// Reads and writes as much as goes now. Whether anything went.

@@ -16,8 +16,9 @@ pub(crate) fn names_its_host(version: Version, fields: &Fields) -> bool {
     }
 }
 
-/// `uri-host [ ":" port ]`, not empty and without user information.
-fn is_host(host: &[u8]) -> bool {
+/// Whether it is `uri-host [ ":" port ]` (RFC 9110 section 7.2), with a host that is not empty and a
+/// port below 65536, if there is one, and without user information.
+pub fn is_host(host: &[u8]) -> bool {
     let (name, port) = match host.iter().rposition(|&byte| byte == b':' || byte == b']') {
         Some(colon) if host[colon] == b':' => (&host[..colon], &host[colon + 1..]),
         _ => (host, &b""[..]),

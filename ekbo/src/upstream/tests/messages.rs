@@ -88,6 +88,16 @@ async fn targets() {
     {
         assert_eq!(refused(&get(target)).await.0, "HTTP/1.1 400 Bad Request", "{target}");
     }
+    // An old client may name its host in the target alone.
+    let scene = Scene::new().await;
+    let _client = scene.client_sending("GET http://b:81/c HTTP/1.0\r\n\r\n").await;
+    let mut upstream = scene.accept().await;
+    upstream.expect("GET /c HTTP/1.1\r\nHost: b:81\r\n").await;
+    for host in ["", "x@b", "b:c", "b\\c", "b\"c", "b|c", "[::1", ":80", "b:99999"] {
+        let (line, body) = refused(&format!("GET http://{host}/ HTTP/1.0\r\n\r\n")).await;
+        assert!(line.ends_with(" 400 Bad Request"), "{host}: {line}");
+        assert_eq!(body, "the target has a malformed host\n", "{host}");
+    }
     for (target, arrives) in [("*", "*"), ("http://a", "*"), ("http://a/", "/")] {
         let request = format!("OPTIONS {target} HTTP/1.1\r\nHost: a\r\n\r\n");
         let expected = format!("OPTIONS {arrives} HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -116,6 +126,24 @@ async fn fields_that_end_here() {
     }
 }
 
+/// What is compared with every field, and what an answer is compared with, has an end.
+#[tokio::test]
+async fn lists_that_go_on_and_on() {
+    let request = |options: usize, protocols: usize| {
+        let (options, protocols) = ("a,".repeat(options - 1), "b,".repeat(protocols));
+        let fields = format!("Connection: {options}upgrade\r\nUpgrade: {protocols}\r\n");
+        format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
+    };
+    assert!(arriving(&request(100, 100)).await.contains("\r\nUpgrade: b,b,"));
+    for (options, protocols, says) in [
+        (101, 1, "the Connection field has more than 100 options\n"),
+        (2, 101, "the Upgrade field has more than 100 protocols\n"),
+    ] {
+        let (line, body) = refused(&request(options, protocols)).await;
+        assert_eq!((&*line, &*body), ("HTTP/1.1 400 Bad Request", says));
+    }
+}
+
 #[tokio::test]
 async fn a_request_of_http_1_0() {
     let scene = Scene::new().await;
@@ -136,7 +164,8 @@ async fn whom_to_believe() {
         config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
     });
     let scene = scene.await;
-    let said = "X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-Proto: https\r\n";
+    let said = "X-Forwarded-For: 1.1.1.1\r\nX_Forwarded_For: 2.2.2.2\r\n\
+                X-Forwarded-Proto: https\r\nForwarded: for=2.2.2.2\r\n";
     let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{said}\r\n");
     let _client = scene.client_sending(&request).await;
     let head = scene.accept().await.head().await;
@@ -300,13 +329,15 @@ async fn connections_are_not_kept_against_the_upstreams_word() {
         "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
         "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 More\r\n\r\n",
+        "HTTP/1.1 204 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 204 OK\r\nContent-Length: 4\r\n\r\n",
     ] {
         let scene = Scene::new().await;
         let mut client = scene.client_sending("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n").await;
         let mut upstream = scene.accept().await;
         upstream.head().await;
         upstream.send(answer).await;
-        client.expect("HTTP/1.1 200 OK\r\n").await;
+        client.expect(&format!("HTTP/1.1 {} OK\r\n", &answer[9..12])).await;
         upstream.ended().await;
     }
 }

@@ -49,6 +49,47 @@ async fn an_upstream_that_does_not_answer() {
     upstream.ended().await;
 }
 
+/// The time for an answer is not begun anew by what is none: neither by bytes of a head, one by one, nor
+/// by interim answers.
+#[tokio::test]
+async fn an_upstream_that_only_seems_to_answer() {
+    for drip in ["x", "HTTP/1.1 103 Early Hints\r\n\r\n"] {
+        let scene = Scene::with(|_, patience| patience.response = 4 * SHORT).await;
+        let mut client = scene.client_sending(GET).await;
+        let mut upstream = scene.accept().await;
+        upstream.head().await;
+        let dripping = async {
+            if drip == "x" {
+                upstream.send("HTTP/1.1 200 OK\r\nX: ").await;
+            }
+            let mut ticks = tokio::time::interval(SHORT);
+            while upstream.0.write_all(drip.as_bytes()).await.is_ok() {
+                ticks.tick().await;
+            }
+        };
+        let reason = "upstream: no answer within 200ms";
+        tokio::join!(dripping, assert_answer(&mut client, "504 Gateway Timeout", reason));
+    }
+}
+
+/// The time for the answer begins when the upstream has all of the body that it has asked for.
+#[tokio::test]
+async fn an_upstream_that_asks_for_a_body_and_does_not_answer() {
+    let scene = Scene::with(|_, patience| patience.response = SHORT).await;
+    let head = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
+    let mut client = scene.client_sending(head).await;
+    let mut upstream = scene.accept().await;
+    upstream.head().await;
+    upstream.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+    client.expect("HTTP/1.1 100 Continue\r\n\r\n").await;
+    // In vain: until the client has sent its body there is no answer to wait for.
+    let early = timeout(3 * SHORT, upstream.0.read_u8()).await;
+    assert!(early.is_err(), "{early:?}");
+    client.send("hi").await;
+    upstream.expect("hi").await;
+    assert_answer(&mut client, "504 Gateway Timeout", "upstream: no answer within 50ms").await;
+}
+
 #[tokio::test]
 async fn an_upstream_that_does_not_read() {
     let scene = Scene::with(|_, patience| patience.response = SHORT).await;
@@ -85,6 +126,10 @@ async fn answers_that_are_none() {
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
             "malformed answer: a Transfer-Encoding other than chunked",
+        ),
+        (
+            &format!("HTTP/1.1 200 OK\r\nConnection: {}\r\n\r\n", "x,".repeat(101)),
+            "malformed answer: more than 100 options in Connection",
         ),
         // In one piece with a head that the client has not seen yet.
         (
@@ -240,6 +285,31 @@ async fn a_client_that_does_not_take_its_answer() {
     upstream.send("HTTP/1.1 200 OK\r\n\r\n").await;
     let piece = vec![0; 100_000];
     while within(upstream.0.write_all(&piece)).await.is_ok() {}
+}
+
+/// Whoever is to blame for an answer that stands still is named: the client in nobody's log but that of
+/// who looks for it.
+#[tokio::test]
+async fn who_is_to_blame() {
+    for (size, level, says) in [
+        (100_000_000, "DEBUG", "the client has taken nothing of its answer for 50ms"),
+        (5, "WARN", "upstream: the answer stood still for 50ms"),
+    ] {
+        let (mut log, guard) = logging();
+        let scene = Scene::with(|_, patience| patience.body = SHORT).await;
+        let _client = scene.client_sending(GET).await;
+        let mut upstream = scene.accept().await;
+        upstream.head().await;
+        upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 200000000\r\n\r\n").await;
+        let _ = within(upstream.0.write_all(&vec![0; size])).await;
+        upstream.ended().await;
+        scene.log(1).await;
+        drop((scene, guard));
+        let mut lines = String::new();
+        std::io::Read::read_to_string(&mut log, &mut lines).unwrap();
+        let line = lines.lines().find(|line| line.contains("upstream request failed")).unwrap();
+        assert!(line.contains(level) && line.contains(says), "{line}");
+    }
 }
 
 #[tokio::test]

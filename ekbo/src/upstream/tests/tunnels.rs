@@ -91,10 +91,25 @@ async fn a_reset_ends_both() {
     let scene = Scene::new().await;
     let (client, mut upstream) = tunnel(&scene, "").await;
     client.reset();
-    upstream.ended().await;
+    upstream.was_reset().await;
     let (mut client, upstream) = tunnel(&scene, "").await;
     upstream.reset();
-    client.ended().await;
+    client.was_reset().await;
+}
+
+/// Who has been told of the other's end has had all there was, whatever becomes of the other.
+#[tokio::test]
+async fn what_has_ended_in_order_is_not_reset() {
+    let scene = Scene::new().await;
+    let (mut client, mut upstream) = tunnel(&scene, "").await;
+    upstream.send("last").await;
+    upstream.0.shutdown().await.unwrap();
+    client.expect("last").await;
+    assert_eq!(within(client.0.read(&mut [0])).await.unwrap(), 0);
+    upstream.reset();
+    client.send("more").await;
+    scene.log(1).await;
+    assert_eq!(client.0.take_error().unwrap().map(|error| error.kind()), None);
 }
 
 #[tokio::test]
@@ -133,6 +148,15 @@ async fn the_protocol_changes_only_when_it_is_asked_for_and_the_request_is_whole
     upstream.send(SWITCHING).await;
     assert!(client.head().await.starts_with("HTTP/1.1 502 "));
     upstream.ended().await;
+    for protocol in ["", "Upgrade:\r\n", "Upgrade: telnet\r\n", "Upgrade: echo, h2c\r\n"] {
+        let mut client = scene.client_sending(ASKING).await;
+        let mut upstream = scene.accept().await;
+        upstream.head().await;
+        let fields = format!("Connection: upgrade\r\n{protocol}");
+        upstream.send(format!("HTTP/1.1 101 Go on\r\n{fields}\r\nearly")).await;
+        assert!(client.head().await.starts_with("HTTP/1.1 502 "), "{protocol}");
+        upstream.ended().await;
+    }
     let asking = ASKING.replace("\r\n\r\n", "\r\nContent-Length: 5\r\n\r\n");
     let mut client = scene.client_sending(&asking).await;
     let mut upstream = scene.accept().await;

@@ -252,6 +252,19 @@ impl Ekbo {
         std::fs::read_dir(format!("/proc/{}/fd", self.process_id())).unwrap().count()
     }
 
+    /// Lets it open no file before it has closed another.
+    pub(crate) fn exhaust_files(&self) {
+        let open = format!("/proc/{}/fd", self.process_id());
+        let is_open = |number: &u64| Path::new(&open).join(number.to_string()).is_symlink();
+        let lowest = (0..).find(|number| !is_open(number)).unwrap();
+        system::limit_open_files(self.process_id(), lowest);
+    }
+
+    /// Lets it open files as it could from the start, or more.
+    pub(crate) fn release_files(&self) {
+        system::limit_open_files(self.process_id(), u64::MAX);
+    }
+
     /// The bytes that a line of `/proc/PID/status` tells: `RssAnon` is the memory in use now,
     /// `VmHWM` the most there has been.
     #[track_caller]

@@ -31,6 +31,21 @@ pub(crate) fn kill_group(process: u32) {
     unsafe { libc::kill(-group, libc::SIGKILL) };
 }
 
+/// Lets a process open files only below this number, as far as it may be raised; what is open stays so.
+pub(crate) fn limit_open_files(process: u32, limit: u64) {
+    let process = libc::pid_t::try_from(process).unwrap();
+    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to `limits`, which lives through the call.
+    let outcome =
+        unsafe { libc::prlimit(process, libc::RLIMIT_NOFILE, ptr::null(), &raw mut limits) };
+    assert_eq!(outcome, 0, "prlimit: {}", io::Error::last_os_error());
+    limits.rlim_cur = limit.min(limits.rlim_max);
+    // SAFETY: as above.
+    let outcome =
+        unsafe { libc::prlimit(process, libc::RLIMIT_NOFILE, &raw const limits, ptr::null_mut()) };
+    assert_eq!(outcome, 0, "prlimit: {}", io::Error::last_os_error());
+}
+
 /// Lets only a single connection wait to be accepted.
 pub(crate) fn shorten_queue(listener: &TcpListener) {
     // SAFETY: `listen` touches no memory of ours.

@@ -108,6 +108,20 @@ fn fields_of_the_connection_stay_behind() {
     assert_eq!(client.read().status, 204);
 }
 
+/// They are compared with the name of each field, so that there may not be any number of them.
+#[test]
+fn fields_of_the_connection_without_end() {
+    let (upstream, ekbo) = played();
+    for (options, status) in [(100, 200), (101, 502)] {
+        let (mut client, mut inbound, _) = relay(&ekbo, &upstream, GET);
+        let options = vec!["a"; options].join(",");
+        inbound.write(format!(
+            "HTTP/1.1 200 OK\r\nConnection: {options}\r\nContent-Length: 0\r\n\r\n"
+        ));
+        assert_eq!(client.read().status, status);
+    }
+}
+
 /// RFC 9112 section 5.1: blanks before a colon are taken out of an answer, and the field means what it
 /// means.
 #[test]
@@ -211,6 +225,7 @@ fn a_body_where_none_can_be() {
     for (method, answer) in [
         ("HEAD", "200 OK\r\nContent-Length: 4\r\n\r\nevil"),
         ("GET", "204 No Content\r\nContent-Length: 4\r\n\r\nevil"),
+        ("GET", "204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nevil\r\n0\r\n\r\n"),
         ("GET", "304 Not Modified\r\nContent-Length: 4\r\n\r\nevil"),
         ("GET", "204 No Content\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"),
     ] {
@@ -228,6 +243,18 @@ fn a_body_where_none_can_be() {
         fresh.write(DONE);
         assert_eq!(client.read().status, 204, "{answer}");
         assert!(matches!(inbound.rest(), (rest, _) if rest.is_empty()), "{answer}");
+    }
+}
+
+/// Nor is it waited for: what announces a body behind 204 is asked for nothing more.
+#[test]
+fn a_body_where_none_can_be_that_is_only_announced() {
+    let (upstream, ekbo) = played();
+    for announced in ["Content-Length: 4", "Transfer-Encoding: chunked"] {
+        let (mut client, mut inbound, _) = relay(&ekbo, &upstream, GET);
+        inbound.write(format!("HTTP/1.1 204 No Content\r\n{announced}\r\n\r\n"));
+        assert_eq!(client.read_answer_to("GET").status, 204, "{announced}");
+        assert_eq!(inbound.rest(), (vec![], End::Eof), "{announced}");
     }
 }
 

@@ -54,6 +54,59 @@ fn a_host_that_does_not_exist() {
     expect_failure(&response, 502, "");
 }
 
+/// No descriptor is left for a connection to it: the client is told, its own is given back, and the log
+/// is not filled. It is over when descriptors are there again.
+#[test]
+fn no_descriptor_is_left() {
+    let (upstream, ekbo) = played();
+    let mut clients: Vec<Http> = (0..10).map(|_| ekbo.http()).collect();
+    for client in &mut clients {
+        assert_eq!(client.exchange("GET /ping HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
+    }
+    let since = Stopwatch::start();
+    for mut client in clients {
+        let files = ekbo.open_files();
+        ekbo.exhaust_files();
+        let response = client.exchange(GET);
+        expect_failure(&response, 503, "Too many open files");
+        assert_eq!(response.header("Connection"), Some("close"));
+        assert_eq!(client.read_end(), End::Eof);
+        drop(client);
+        eventually("its descriptor is given back", || ekbo.open_files() < files);
+    }
+    let line = ekbo.wait_for_log("raise the limit of open files");
+    assert_eq!(line.level, "warn");
+    let lines = ekbo.log().into_iter().filter(|line| line.level == "warn").count();
+    let seconds = usize::try_from(since.elapsed().as_secs()).unwrap();
+    assert!(lines <= 1 + seconds, "{lines} lines in {seconds} s");
+    ekbo.release_files();
+    let (mut client, mut inbound, _) = relay(&ekbo, &upstream, GET);
+    inbound.write(DONE);
+    assert_eq!(client.read().status, 204);
+}
+
+/// Over TLS it is somebody else, or does not speak it: the client is told no more than that, the log
+/// what exactly.
+#[test]
+fn a_certificate_that_nobody_trusts() {
+    let upstream = Ekbo::alone().over_tls().start();
+    let ekbo = Ekbo::in_front_of(&format!("https://localhost:{}", upstream.port())).start();
+    let response = ekbo.http().exchange(GET);
+    assert_eq!(response.status, 502);
+    assert_eq!(response.text(), "upstream: the certificate is not trusted\n");
+    let line = ekbo.wait_for_log("upstream request failed");
+    assert!(
+        line.fields["error"].as_str().unwrap().contains("invalid peer certificate"),
+        "{line:?}"
+    );
+
+    let upstream = Ekbo::alone().start();
+    let ekbo = Ekbo::in_front_of(&format!("https://localhost:{}", upstream.port())).start();
+    let response = ekbo.http().exchange(GET);
+    assert_eq!(response.status, 502);
+    assert_eq!(response.text(), "upstream: cannot connect: TLS handshake failed\n");
+}
+
 /// Nobody answers the call: 504 after `connect_timeout`.
 #[test]
 fn nobody_answers_the_call() {
@@ -94,15 +147,41 @@ fn nobody_answers_the_request() {
 fn a_slow_body_is_no_fault() {
     let upstream = Upstream::start();
     let ekbo = timed(&upstream.url(), "response_timeout", "300ms").start();
-    let (mut client, mut inbound, _) =
-        relay(&ekbo, &upstream, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nfi");
-    let_pass(Duration::from_millis(600));
-    client.write("ve");
-    inbound.expect("five");
-    inbound.write("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nse");
-    let_pass(Duration::from_millis(600));
-    inbound.write("en");
-    assert_eq!(client.read().text(), "seen");
+    for expect in ["", "Expect: 100-continue\r\n"] {
+        let head = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n{expect}\r\n");
+        let (mut client, mut inbound, _) = relay(&ekbo, &upstream, head);
+        if !expect.is_empty() {
+            inbound.write("HTTP/1.1 100 Continue\r\n\r\n");
+            assert_eq!(client.read().status, 100);
+        }
+        client.write("fi");
+        let_pass(Duration::from_millis(600));
+        client.write("ve");
+        inbound.expect("five");
+        inbound.write("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nse");
+        let_pass(Duration::from_millis(600));
+        inbound.write("en");
+        assert_eq!(client.read().text(), "seen");
+    }
+}
+
+/// Nor is the time for a head begun anew by each byte of it, or by an answer that is not the last.
+#[test]
+fn a_head_that_drips() {
+    let upstream = Upstream::start();
+    let ekbo = timed(&upstream.url(), "response_timeout", "500ms").start();
+    for (start, drip) in [("HTTP/1.1 200 OK\r\nX: ", "x"), ("", "HTTP/1.1 103 Early Hints\r\n\r\n")]
+    {
+        let (mut client, mut inbound, _) = relay(&ekbo, &upstream, GET);
+        inbound.write(start);
+        let dripping = thread::spawn(move || {
+            while inbound.try_write(drip).is_ok() {
+                let_pass(Duration::from_millis(100));
+            }
+        });
+        expect_failure(&client.read(), 504, "no answer within 500ms");
+        dripping.join().unwrap();
+    }
 }
 
 /// It goes away before the end of its head, by an orderly end or a reset: 502.

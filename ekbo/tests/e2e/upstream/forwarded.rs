@@ -47,6 +47,22 @@ fn claims_in_disguise() {
     );
 }
 
+/// No proxy means what it says by those, whom it may have from anyone.
+#[test]
+fn claims_in_disguise_by_way_of_a_trusted_proxy() {
+    let upstream = Upstream::start();
+    let ekbo = Ekbo::in_front_of(&upstream.url()).set("trusted_proxies", "[127.0.0.1]").start();
+    let head = told(
+        &ekbo,
+        &upstream,
+        "X-Forwarded-For: 203.0.113.7\r\nX_Forwarded_For: evil\r\nX-Forwarded_Proto: evil\r\n\
+         X-Forwarded-Port: 81\r\nForwarded: for=evil\r\n",
+    );
+    assert!(head.fields.iter().all(|field| !field.contains("evil")), "{head:?}");
+    assert_eq!(way(&head), "203.0.113.7, 127.0.0.1");
+    assert_eq!(head.all("X-Forwarded-Port"), ["81"]);
+}
+
 /// A proxy that is trusted is believed, and itself added to the way the request took.
 #[test]
 fn claims_of_a_trusted_proxy() {

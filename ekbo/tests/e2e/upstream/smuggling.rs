@@ -104,6 +104,14 @@ fn bad_heads() -> Vec<Bad> {
         ("a user in the target", "GET http://y@x/ HTTP/1.1\r\nHost: x\r\n"),
         ("another scheme in the target", "GET ftp://x/ HTTP/1.1\r\nHost: x\r\n"),
         ("no host in the target", "GET http:///path HTTP/1.1\r\nHost: x\r\n"),
+        ("no host in an old target", "GET http:///path HTTP/1.0\r\n"),
+        ("a user in an old target", "GET http://y@x/ HTTP/1.0\r\n"),
+        ("a strange port in an old target", "GET http://x:y/ HTTP/1.0\r\n"),
+        ("a port beyond all bounds in an old target", "GET http://x:99999/ HTTP/1.0\r\n"),
+        ("half an address in an old target", "GET http://[::1/ HTTP/1.0\r\n"),
+        ("a backslash in an old target", "GET http://x\\y/ HTTP/1.0\r\n"),
+        ("quotation marks in an old target", "GET http://\"x\"/ HTTP/1.0\r\n"),
+        ("brackets in an old target", "GET http://<x>/ HTTP/1.0\r\n"),
         ("a target without a slash", "GET path HTTP/1.1\r\nHost: x\r\n"),
         ("an empty target", "GET  HTTP/1.1\r\nHost: x\r\n"),
         ("a star for GET", "GET * HTTP/1.1\r\nHost: x\r\n"),
@@ -131,6 +139,14 @@ fn bad_heads() -> Vec<Bad> {
         ("chunks to HTTP/1.0", "POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"),
     ] {
         heads.push(Bad(why, format!("{start}\r\n"), 400));
+    }
+    for (why, name) in [("options without end", "Connection"), ("protocols without end", "Upgrade")]
+    {
+        let members = "a,".repeat(101);
+        let head = format!(
+            "GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\n{name}: {members}\r\n\r\n"
+        );
+        heads.push(Bad(why, head, 400));
     }
     heads
 }

@@ -103,18 +103,37 @@ fn a_tunnel_over_tls() {
     assert_eq!(client.rest(), (b"answer".to_vec(), End::Eof));
 }
 
-/// A side that vanishes takes the other along.
+/// A side that vanishes takes the other along, which can tell that from an end.
 #[test]
 fn one_side_is_reset() {
     let (upstream, ekbo) = played();
+    expect_resets(&ekbo, &upstream);
+    let upstream = Upstream::start();
+    expect_resets(&Ekbo::in_front_of(&upstream.url()).over_tls().start(), &upstream);
+}
+
+/// The same where TLS is on the way to the upstream.
+#[test]
+fn one_side_is_reset_behind_tls() {
+    let upstream = Upstream::start();
+    let inner = Ekbo::in_front_of(&upstream.url()).over_tls().start();
+    let ekbo = Ekbo::in_front_of(&format!("https://localhost:{}", inner.port()))
+        .environment("SSL_CERT_FILE", inner.directory.join("certificate.pem"))
+        .start();
+    expect_resets(&ekbo, &upstream);
+}
+
+/// Checks that the reset of each side of a tunnel is one of the other, and that nothing is left of it.
+#[track_caller]
+fn expect_resets(ekbo: &Ekbo, upstream: &Upstream) {
     let files = ekbo.open_files();
-    let (mut client, inbound) = tunnel(&ekbo, &upstream);
+    let (mut client, inbound) = tunnel(ekbo, upstream);
     inbound.reset();
-    client.read_end();
+    assert_eq!(client.read_end(), End::Reset);
     drop(client);
-    let (client, mut inbound) = tunnel(&ekbo, &upstream);
+    let (client, mut inbound) = tunnel(ekbo, upstream);
     client.reset();
-    assert_eq!(inbound.rest().0, b"");
+    assert_eq!(inbound.rest(), (vec![], End::Reset));
     drop(inbound);
     eventually("no connection is left", || ekbo.open_files() == files);
 }
@@ -221,6 +240,22 @@ fn a_switch_that_nobody_asked_for() {
         let response = client.read();
         assert_eq!(response.status, 502, "{request}: {response:?}");
         assert_eq!(inbound.rest().0, b"", "{request}");
+    }
+}
+
+/// 101 to a protocol that the client has not asked for, or without saying to which, is none either.
+#[test]
+fn a_switch_to_something_else() {
+    let (upstream, ekbo) = played();
+    for (protocol, status) in [
+        ("Upgrade: Carrier-Pigeon\r\n", 101),
+        ("", 502),
+        ("Upgrade: owl\r\n", 502),
+        ("Upgrade: carrier-pigeon/1, h2c\r\n", 502),
+    ] {
+        let (mut client, mut inbound, _) = relay(&ekbo, &upstream, PIGEON);
+        inbound.write(format!("HTTP/1.1 101 Yes\r\nConnection: upgrade\r\n{protocol}\r\n"));
+        assert_eq!(client.read().status, status, "{protocol}");
     }
 }
 
