@@ -52,16 +52,19 @@ impl Fields {
     }
 
     /// The value of the first field with this name.
+    #[inline]
     pub fn get(&self, name: &HeaderName) -> Option<&[u8]> {
         self.places_of(name).next().map(|at| self.value(at))
     }
 
     /// The values of all fields with this name.
+    #[inline]
     pub fn get_all(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]> {
         self.places_of(name).map(|at| self.value(at))
     }
 
     /// Where the fields with this name stand, for [`value`](Self::value).
+    #[inline]
     pub fn places_of(&self, name: &HeaderName) -> impl Iterator<Item = usize> {
         PlacesOf { fields: self, name: name.as_str().as_bytes(), last: &[], next: 0 }
     }
