@@ -22,7 +22,7 @@ const CLOSE: u8 = 0x88;
 /// Takes a message with each permit, and tells of the end.
 struct Listener {
     permits: Arc<Semaphore>,
-    ends: mpsc::UnboundedSender<End>,
+    ends: mpsc::Sender<End>,
 }
 
 impl Handler for Listener {
@@ -31,7 +31,7 @@ impl Handler for Listener {
     }
 
     async fn close(&self, _session: &Session, end: End) {
-        self.ends.send(end).unwrap();
+        self.ends.try_send(end).unwrap();
     }
 }
 
@@ -40,7 +40,7 @@ struct Client {
     socket: UnixStream,
     session: Session,
     permits: Arc<Semaphore>,
-    ends: mpsc::UnboundedReceiver<End>,
+    ends: mpsc::Receiver<End>,
     start: Instant,
 }
 
@@ -49,7 +49,7 @@ impl Client {
     fn of(options: Options) -> Self {
         let hub = Hub::new();
         let permits = Arc::new(Semaphore::new(0));
-        let (told, ends) = mpsc::unbounded_channel();
+        let (told, ends) = mpsc::channel(1);
         let terms = Arc::new(Terms::unbounded(Arc::clone(hub.lanes())));
         let session = Session::new(b"alice", None, Arc::clone(&terms), None);
         let handler = Arc::new(Listener { permits: Arc::clone(&permits), ends: told });

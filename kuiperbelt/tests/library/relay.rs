@@ -18,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// More than any test has.
+const OUTCOMES: usize = 100;
+
 /// A server whose relay does what the path of a request says.
 struct Relaying {
     address: SocketAddr,
@@ -25,12 +28,12 @@ struct Relaying {
     served: JoinHandle<()>,
     begun: Arc<AtomicUsize>,
     /// What became of each request, once that is known.
-    outcomes: mpsc::UnboundedReceiver<io::Result<()>>,
+    outcomes: mpsc::Receiver<io::Result<()>>,
 }
 
 impl Relaying {
     fn start() -> Self {
-        let (told, outcomes) = mpsc::unbounded_channel();
+        let (told, outcomes) = mpsc::channel(OUTCOMES);
         let begun = Arc::<AtomicUsize>::default();
         let count = Arc::clone(&begun);
         let relay: Relay = Arc::new(move |request, writer| {
@@ -38,7 +41,7 @@ impl Relaying {
             let told = Dropped(told.clone());
             Box::pin(async move {
                 let outcome = relay(request, writer).await;
-                let _ = told.0.send(outcome);
+                let _ = told.0.try_send(outcome);
             })
         });
         let listener = Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -84,11 +87,11 @@ impl Relaying {
 }
 
 /// Tells of a future that is dropped.
-struct Dropped(mpsc::UnboundedSender<io::Result<()>>);
+struct Dropped(mpsc::Sender<io::Result<()>>);
 
 impl Drop for Dropped {
     fn drop(&mut self) {
-        let _ = self.0.send(Err(io::ErrorKind::Interrupted.into()));
+        let _ = self.0.try_send(Err(io::ErrorKind::Interrupted.into()));
     }
 }
 

@@ -257,12 +257,12 @@ impl Ekbo {
         let open = format!("/proc/{}/fd", self.process_id());
         let is_open = |number: &u64| Path::new(&open).join(number.to_string()).is_symlink();
         let lowest = (0..).find(|number| !is_open(number)).unwrap();
-        system::limit_open_files(self.process_id(), lowest);
+        system::limit_open_files(self.process_id(), Some(lowest));
     }
 
-    /// Lets it open files as it could from the start, or more.
+    /// Lets it open as many files as it may.
     pub(crate) fn release_files(&self) {
-        system::limit_open_files(self.process_id(), u64::MAX);
+        system::limit_open_files(self.process_id(), None);
     }
 
     /// The bytes that a line of `/proc/PID/status` tells: `RssAnon` is the memory in use now,

@@ -1,66 +1,62 @@
 //! What the standard library does not offer of the operating system.
 
-#![allow(unsafe_code, reason = "system calls without a safe interface in std")]
-
+use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::process::{self, Command};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::{io, mem, process, ptr};
+use std::time::Duration;
+
+use nix::sys::signal::{self, kill, killpg};
+use nix::unistd::Pid;
+use socket2::SockRef;
 
 /// The signals that `ekbo` is told to end by, and those that make it stand still and go on.
 #[derive(Clone, Copy)]
 pub(crate) enum Signal {
-    Term = libc::SIGTERM as isize,
-    Interrupt = libc::SIGINT as isize,
-    Stop = libc::SIGSTOP as isize,
-    Continue = libc::SIGCONT as isize,
+    Term = signal::SIGTERM as isize,
+    Interrupt = signal::SIGINT as isize,
+    Stop = signal::SIGSTOP as isize,
+    Continue = signal::SIGCONT as isize,
 }
 
 /// Sends `signal` to a process that has not been waited for yet.
 pub(crate) fn send_signal(process: u32, signal: Signal) {
-    let process = libc::pid_t::try_from(process).unwrap();
-    // SAFETY: `kill` touches no memory of ours.
-    let outcome = unsafe { libc::kill(process, signal as libc::c_int) };
-    assert_eq!(outcome, 0, "kill: {}", io::Error::last_os_error());
+    let signal = match signal {
+        Signal::Term => signal::SIGTERM,
+        Signal::Interrupt => signal::SIGINT,
+        Signal::Stop => signal::SIGSTOP,
+        Signal::Continue => signal::SIGCONT,
+    };
+    kill(pid(process), signal).unwrap();
 }
 
 /// Ends everybody in the group that a process leads, if anybody is left.
 pub(crate) fn kill_group(process: u32) {
-    let group = libc::pid_t::try_from(process).unwrap();
-    // SAFETY: `kill` touches no memory of ours.
-    unsafe { libc::kill(-group, libc::SIGKILL) };
+    let _ = killpg(pid(process), signal::SIGKILL);
 }
 
-/// Lets a process open files only below this number, as far as it may be raised; what is open stays so.
-pub(crate) fn limit_open_files(process: u32, limit: u64) {
-    let process = libc::pid_t::try_from(process).unwrap();
-    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the pointer is to `limits`, which lives through the call.
-    let outcome =
-        unsafe { libc::prlimit(process, libc::RLIMIT_NOFILE, ptr::null(), &raw mut limits) };
-    assert_eq!(outcome, 0, "prlimit: {}", io::Error::last_os_error());
-    limits.rlim_cur = limit.min(limits.rlim_max);
-    // SAFETY: as above.
-    let outcome =
-        unsafe { libc::prlimit(process, libc::RLIMIT_NOFILE, &raw const limits, ptr::null_mut()) };
-    assert_eq!(outcome, 0, "prlimit: {}", io::Error::last_os_error());
+/// Lets a process open files only below this number, or, with `None`, as many as it may at all; what
+/// is open stays so.
+pub(crate) fn limit_open_files(process: u32, limit: Option<u64>) {
+    let limit = limit.map_or_else(|| most_open_files(process), |limit| limit.to_string());
+    let limits = format!("--nofile={limit}:");
+    let set = Command::new("prlimit").args(["--pid", &process.to_string(), &limits]).status();
+    assert!(set.expect("prlimit, of Debian's util-linux").success(), "prlimit {limits}");
 }
 
 /// Lets only a single connection wait to be accepted.
 pub(crate) fn shorten_queue(listener: &TcpListener) {
-    // SAFETY: `listen` touches no memory of ours.
-    let outcome = unsafe { libc::listen(listener.as_raw_fd(), 0) };
-    assert_eq!(outcome, 0, "listen: {}", io::Error::last_os_error());
+    SockRef::from(listener).listen(0).unwrap();
 }
 
 /// Makes closing the socket send a TCP reset instead of the orderly end.
 pub(crate) fn reset_on_close(stream: &TcpStream) {
-    set_option(stream, libc::SO_LINGER, &libc::linger { l_onoff: 1, l_linger: 0 });
+    SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
 }
 
 /// Lets the system hold only a little of what comes and is not read.
 pub(crate) fn hold_little(stream: &TcpStream) {
-    set_option(stream, libc::SO_RCVBUF, &(16 << 10));
+    SockRef::from(stream).set_recv_buffer_size(16 << 10).unwrap();
 }
 
 /// A port that was free a moment ago. It is none that the system gives to whoever asks for any,
@@ -73,17 +69,13 @@ pub(crate) fn free_port() -> u16 {
     ports.find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()).expect("a free port")
 }
 
-fn set_option<T>(stream: &TcpStream, name: libc::c_int, value: &T) {
-    let size = libc::socklen_t::try_from(mem::size_of::<T>()).unwrap();
-    // SAFETY: the pointer is to `value`, which lives through the call and has `size` bytes.
-    let outcome = unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            name,
-            ptr::from_ref(value).cast(),
-            size,
-        )
-    };
-    assert_eq!(outcome, 0, "setsockopt: {}", io::Error::last_os_error());
+/// The hard limit, which may be `unlimited`.
+fn most_open_files(process: u32) -> String {
+    let limits = fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
+    let of_files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    of_files.split_whitespace().nth(1).unwrap().to_owned()
+}
+
+fn pid(process: u32) -> Pid {
+    Pid::from_raw(process.try_into().unwrap())
 }
