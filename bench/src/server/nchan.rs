@@ -15,7 +15,7 @@ use std::process::Command;
 use crate::Result;
 use crate::load::http::{self, Request};
 use crate::load::websocket;
-use crate::server::{ALL, Dial, Server, Site, Work};
+use crate::server::{ALL, Dial, Server, Site, Work, nginx};
 
 const MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 
@@ -55,12 +55,7 @@ impl Server for Nchan {
     }
 
     fn prepare(&self, site: &Site) -> Result<Command> {
-        let directory = &site.directory;
-        let config = directory.join("nginx.conf");
-        std::fs::write(&config, config_text(site))?;
-        let mut command = Command::new(&self.program);
-        command.arg("-p").arg(directory).arg("-c").arg(config).args(["-e", "stderr"]);
-        Ok(command)
+        nginx::command(&self.program, site, &config_text(site))
     }
 
     fn client(&self, site: &Site, key: &str) -> Dial {

@@ -4,7 +4,7 @@
 //! default: it buffers answers, and what does not fit into 36 KiB goes to a file.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Result;
@@ -33,17 +33,22 @@ impl Server for Nginx {
     }
 
     fn prepare(&self, site: &Site) -> Result<Command> {
-        let directory = &site.directory;
-        let config = directory.join("nginx.conf");
-        std::fs::write(&config, config_text(site))?;
-        let mut command = Command::new(&self.program);
-        command.arg("-p").arg(directory).arg("-c").arg(config).args(["-e", "stderr"]);
-        Ok(command)
+        command(&self.program, site, &config_text(site))
     }
 
     fn client(&self, site: &Site, _key: &str) -> Dial {
         http::dial(address(site))
     }
+}
+
+/// An nginx with this configuration, and all its files in the directory of the site.
+pub(super) fn command(program: &Path, site: &Site, config_text: &str) -> Result<Command> {
+    let directory = &site.directory;
+    let config = directory.join("nginx.conf");
+    std::fs::write(&config, config_text)?;
+    let mut command = Command::new(program);
+    command.arg("-p").arg(directory).arg("-c").arg(config).args(["-e", "stderr"]);
+    Ok(command)
 }
 
 fn address(site: &Site) -> SocketAddr {
